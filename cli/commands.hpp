@@ -1,0 +1,12 @@
+// The list of commands: one line each, the definition in the file of that name. main.cpp calls them in this order.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace lbcluster::cli {
+
+struct Context;
+
+}  // namespace lbcluster::cli

@@ -1,0 +1,131 @@
+#include "context.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+namespace lbcluster::cli {
+namespace {
+
+struct Decoded {
+    std::uint32_t code_point = 0;
+    std::size_t size = 0;  // 0: not valid UTF-8 here
+};
+
+// One UTF-8 sequence (RFC 3629): no overlong forms, no surrogates, at most U+10FFFF.
+Decoded decode(std::string_view text) {
+    const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+    const std::uint8_t lead = byte(0);
+    if (lead < 0x80) {
+        return {lead, 1};
+    }
+    const std::size_t size = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (lead < 0xC2 || lead > 0xF4 || text.size() < size) {
+        return {};
+    }
+    std::uint32_t code_point = lead & (0x7FU >> size);
+    for (std::size_t i = 1; i < size; ++i) {
+        if ((byte(i) & 0xC0) != 0x80) {
+            return {};
+        }
+        code_point = code_point << 6U | (byte(i) & 0x3FU);
+    }
+    const std::array<std::uint32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
+    const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
+    if (code_point < least[size] || code_point > 0x10FFFF || surrogate) {
+        return {};
+    }
+    return {code_point, size};
+}
+
+bool steers(std::uint32_t c) {
+    const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
+    const bool direction = c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) ||
+                           (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
+    return control || direction;
+}
+
+std::string hex(const char* prefix, std::uint32_t value, const char* suffix) {
+    std::array<char, 24> out{};
+    std::snprintf(out.data(), out.size(), "%s%02x%s", prefix, value, suffix);
+    return out.data();
+}
+
+}  // namespace
+
+std::string_view code_word(int exit_code) {
+    switch (exit_code) {
+        case exit_done:
+            return "done";
+        case exit_usage:
+            return "usage";
+        case exit_invalid:
+            return "invalid";
+        case exit_unreachable:
+            return "unreachable";
+        case exit_refused:
+            return "refused";
+        case exit_timed_out:
+            return "timeout";
+        default:
+            return "failed";
+    }
+}
+
+int fail(Context& context, int exit_code, const Error& error) {
+    context.exit_code = exit_code;
+    if (context.json) {
+        print_json({{"error", {{"code", code_word(exit_code)}, {"message", error.message}, {"hint", error.hint}}}});
+        return exit_code;
+    }
+    std::string text = "lbcluster: " + harmless(error.message) + "\n";
+    if (!error.hint.empty()) {
+        text += "  " + harmless(error.hint) + "\n";
+    }
+    std::fputs(text.c_str(), stderr);
+    return exit_code;
+}
+
+std::string harmless(std::string_view text) {
+    std::string out;
+    out.reserve(text.size());
+    while (!text.empty()) {
+        const Decoded decoded = decode(text);
+        if (decoded.size == 0) {
+            out += hex("\\x", static_cast<std::uint8_t>(text[0]), "");
+            text.remove_prefix(1);
+            continue;
+        }
+        if (!steers(decoded.code_point)) {
+            out += text.substr(0, decoded.size);
+        } else if (decoded.code_point == '\n') {
+            out += "\\n";
+        } else if (decoded.code_point == '\t') {
+            out += "\\t";
+        } else if (decoded.code_point < 0x80) {
+            out += hex("\\x", decoded.code_point, "");
+        } else {
+            out += hex("\\u{", decoded.code_point, "}");
+        }
+        text.remove_prefix(decoded.size);
+    }
+    return out;
+}
+
+std::string json_text(const Json& value, int indent) {
+    return value.dump(indent, ' ', true, Json::error_handler_t::replace);
+}
+
+void print_json(const Json& value, int indent) { print(json_text(value, indent) + "\n"); }
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+bool stdout_wants_color() {
+    const char* no_color = std::getenv("NO_COLOR");  // https://no-color.org: set and not empty
+    return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+}  // namespace lbcluster::cli

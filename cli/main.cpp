@@ -1,0 +1,77 @@
+// lbcluster: the command line. Global options may stand before or after the verb; every way to fail ends in one of the
+// exit codes of context.hpp.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <string_view>
+
+#include "commands.hpp"
+#include "context.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+void add_global_options(CLI::App& app, Context& context) {
+    app.add_option("--config-dir", context.paths.config_dir, "Folder of node.yaml and cluster.yaml")
+        ->envname("LBCLUSTER_CONFIG_DIR")
+        ->capture_default_str();
+    app.add_option("--run-dir", context.paths.run_dir, "Folder of the daemons' sockets")
+        ->envname("LBCLUSTER_RUN_DIR")
+        ->capture_default_str();
+    app.add_option("--state-dir", context.paths.state_dir, "Folder of keys, revisions and history")
+        ->envname("LBCLUSTER_STATE_DIR")
+        ->capture_default_str();
+    app.add_flag("--json", context.json, "Print the result, or the error, as JSON");
+    app.set_version_flag("--version", "lbcluster " LBCLUSTER_VERSION);
+    app.fallthrough();  // inherited by every verb that is added later
+}
+
+// A mistake may stand before --json on the line, so that the parser never got to it.
+bool asks_for_json(int argc, char** argv) {
+    for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+        if (std::string_view(argv[i]) == "--json") {
+            return true;
+        }
+    }
+    return false;
+}
+
+int run(int argc, char** argv) {
+    Context context;
+    context.color = stdout_wants_color();
+    CLI::App app("Load balancer cluster: what it does now, and how to change it", "lbcluster");
+    add_global_options(app, context);
+    // The commands, in the order of --help.
+    try {
+        app.parse(argc, argv);
+        if (app.get_subcommands().empty()) {  // not require_subcommand(): it would hide the name of an unknown verb
+            throw CLI::RequiredError("A command");
+        }
+    } catch (const CLI::Success& asked) {  // --help, --version
+        return app.exit(asked);
+    } catch (const CLI::ParseError& mistake) {
+        context.json = asks_for_json(argc, argv);
+        return fail(context, exit_usage, {mistake.what(), "'lbcluster --help' lists commands and options"});
+    }
+    if (std::fflush(stdout) != 0 && context.exit_code == exit_done) {
+        context.json = false;  // stdout is what does not work
+        return fail(context, exit_failed, {std::string("cannot write to stdout: ") + std::strerror(errno), "", errno});
+    }
+    return context.exit_code;
+}
+
+}  // namespace
+}  // namespace lbcluster::cli
+
+int main(int argc, char** argv) {
+    try {
+        return lbcluster::cli::run(argc, argv);
+    } catch (const std::exception& exception) {
+        std::fprintf(stderr, "lbcluster: internal error: %s\n", exception.what());
+        return lbcluster::cli::exit_failed;
+    }
+}
