@@ -304,8 +304,8 @@ void Server::Impl::mark(const std::string& key) {
 }
 
 void Server::Impl::dispatch(const Call& call, const PeerCredentials& peer, Server::Respond respond) {
-    if (handler_) {
-        return handler_(call, peer, std::move(respond));
+    if (const auto handler = handler_) {  // a copy: the handler may call close()
+        return handler(call, peer, std::move(respond));
     }
     Reply reply;
     reply.set_exit_code(1);
