@@ -1,0 +1,61 @@
+// Loading the configuration of a node: both files, checked, with defaults, digest and revision. Reads only; blocks on
+// the disk, so not for a thread that must not wait.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lbcluster/base/result.hpp"
+#include "lbcluster/config/check.hpp"
+#include "lbcluster/config/paths.hpp"
+#include "lbcluster/config/settings.hpp"
+
+namespace lbcluster::config {
+
+inline constexpr std::size_t files_max = 1000;
+inline constexpr std::size_t files_bytes_max = 16UL * 1024 * 1024;  // all of them together
+
+// What both nodes share: one revision's content.
+struct Content {
+    std::string cluster_yaml;
+    std::map<std::string, std::string> files;  // path under CONFIG_DIR/files -> bytes
+
+    bool operator==(const Content&) const = default;
+};
+
+// SHA-256 in hex over names and bytes of all of it.
+std::string digest_of(const Content& content);
+
+// cluster.yaml and files/ below `folder`. A missing files/ is empty; links and special files in it are refused.
+Result<Content> read_content(const std::string& folder);
+
+struct LoadResult {
+    Problems problems;  // sorted by file, line, column; warnings among them
+    NodeFile node;      // as written
+    ClusterFile cluster;
+    NodeConfig effective_node;  // with defaults
+    ClusterConfig effective_cluster;
+    HeartbeatSettings heartbeat;
+    std::string digest;          // of what both nodes share; empty if it could not be read
+    std::uint64_t revision = 0;  // its number; 0: a hand edit that no revision was made of yet
+
+    // The rest is only to be used if this holds.
+    [[nodiscard]] bool ok() const { return !has_errors(problems); }
+};
+
+LoadResult load(const Paths& paths, const std::optional<Facts>& facts);
+
+// The same of texts that are not, or not yet, the files in force. `cluster_name` is what problems call it.
+LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::string& cluster_yaml,
+                      const std::string& cluster_name, const std::optional<Facts>& facts);
+
+// Revisions kept in STATE_DIR, newest first; those that cannot be read are left out.
+std::vector<Revision> history(const Paths& paths);
+
+// Interfaces and addresses of this machine now (getifaddrs). The caller removes floating IPs that heartbeatd holds.
+Result<Facts> read_facts();
+
+}  // namespace lbcluster::config

@@ -1,0 +1,166 @@
+#include "lbcluster/config/load.hpp"
+
+#include <dirent.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+#include "lib/config/file_ops.hpp"
+
+namespace lbcluster::config {
+namespace {
+
+// Fills in the effective form from what was written.
+void make_effective(LoadResult& result) {
+    result.effective_node = result.node.config;
+    with_defaults(result.effective_node);
+    for (Link& link : *result.effective_node.mutable_links()) {
+        if (link.has_serial() && !link.has_baud()) link.set_baud(baud_default);
+    }
+    result.effective_cluster = result.cluster.config;
+    with_defaults(result.effective_cluster);
+    result.heartbeat = heartbeat_settings(result.cluster.config.heartbeat());
+    // What is derived stands there, too: `show` says what is in force.
+    Heartbeat& heartbeat = *result.effective_cluster.mutable_heartbeat();
+    const auto fill = [](google::protobuf::Duration& target, Duration value) {
+        target.set_seconds(value.count() / 1'000'000'000);
+        target.set_nanos(static_cast<std::int32_t>(value.count() % 1'000'000'000));
+    };
+    fill(*heartbeat.mutable_keepalive(), result.heartbeat.keepalive);
+    fill(*heartbeat.mutable_warntime(), result.heartbeat.warntime);
+    fill(*heartbeat.mutable_deadtime(), result.heartbeat.deadtime);
+    fill(*heartbeat.mutable_initdead(), result.heartbeat.initdead);
+    fill(*heartbeat.mutable_vip_lease(), result.heartbeat.vip_lease);
+}
+
+Problem unreadable(const std::string& name, const Error& error, const std::string& remedy) {
+    Problem problem{name, 0, 0, error.message, error.hint};
+    if (error.code == ENOENT) problem.hint = remedy;
+    return problem;
+}
+
+}  // namespace
+
+LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::string& cluster_yaml,
+                      const std::string& cluster_name, const std::optional<Facts>& facts) {
+    LoadResult result;
+    result.cluster.name = cluster_name;
+    bool node_read = false;
+    if (node_yaml) {
+        parse_yaml(*node_yaml, result.node.name, result.node.config, result.node.positions, result.problems);
+        node_read = !has_errors(result.problems);
+    }
+    parse_yaml(cluster_yaml, cluster_name, result.cluster.config, result.cluster.positions, result.problems);
+    // With a node.yaml that could not be read, what is checked against it would be wrong as well.
+    const Problems more = check(node_read ? &result.node : nullptr, result.cluster, facts);
+    result.problems.insert(result.problems.end(), more.begin(), more.end());
+    std::stable_sort(result.problems.begin(), result.problems.end(), [](const Problem& a, const Problem& b) {
+        if (a.file != b.file) return a.file < b.file;
+        return a.line != b.line ? a.line < b.line : a.column < b.column;
+    });
+    make_effective(result);
+    return result;
+}
+
+LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
+    Problems missing;
+    std::optional<std::string> node_text;
+    auto node = file_ops::read_file(paths.node_file(), text_bytes_max, true);
+    if (node) {
+        node_text = std::move(*node);
+    } else {
+        missing.push_back(unreadable("node.yaml", node.error(), "write one with at least 'node: NAME'"));
+    }
+    auto content = read_content(paths.config_dir);
+    if (!content) {
+        missing.push_back(unreadable("cluster.yaml", content.error(), "'lbcluster config reset' writes an empty one"));
+    }
+    if (!content) {
+        // node.yaml's own problems are worth reporting all the same; an empty mapping adds none.
+        LoadResult result = load_texts(node_text, "{}", "cluster.yaml", facts);
+        std::erase_if(result.problems, [](const Problem& p) { return p.file == "cluster.yaml"; });
+        result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
+        return result;
+    }
+    LoadResult result = load_texts(node_text, content->cluster_yaml, "cluster.yaml", facts);
+    result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
+    result.digest = digest_of(*content);
+    for (const Revision& revision : history(paths)) {
+        if (revision.digest() != result.digest) continue;
+        result.revision = revision.number();
+        break;
+    }
+    return result;
+}
+
+std::vector<Revision> history(const Paths& paths) {
+    std::vector<Revision> revisions;
+    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(paths.revisions_dir().c_str()), &::closedir);
+    if (!folder) return revisions;
+    for (const dirent* entry = ::readdir(folder.get()); entry != nullptr; entry = ::readdir(folder.get())) {
+        const std::string name = entry->d_name;
+        std::uint64_t number = 0;
+        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+        if (error != std::errc{} || end != name.data() + name.size()) continue;  // a temporary folder
+        const std::string file = paths.revisions_dir() + "/" + name + "/revision.yaml";
+        const auto text = file_ops::read_file(file, text_bytes_max, false);
+        Revision revision;
+        Positions positions;
+        Problems problems;
+        if (!text || !parse_yaml(*text, file, revision, positions, problems) || revision.number() != number) continue;
+        revisions.push_back(std::move(revision));
+    }
+    std::sort(revisions.begin(), revisions.end(),
+              [](const Revision& a, const Revision& b) { return a.number() > b.number(); });
+    return revisions;
+}
+
+Result<Facts> read_facts() {
+    ifaddrs* list = nullptr;
+    if (::getifaddrs(&list) != 0) {
+        return Error{"cannot read this machine's interfaces: " + std::string(std::strerror(errno)), "", errno};
+    }
+    const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(list, &::freeifaddrs);
+    Facts facts;
+    for (const ifaddrs* one = list; one != nullptr; one = one->ifa_next) {
+        auto known = std::find_if(facts.interfaces.begin(), facts.interfaces.end(),
+                                  [&](const LocalInterface& i) { return i.name == one->ifa_name; });
+        if (known == facts.interfaces.end()) known = facts.interfaces.insert(known, {one->ifa_name, {}});
+        if (one->ifa_addr == nullptr || one->ifa_netmask == nullptr) continue;
+        IpPrefix prefix;
+        const auto count_bits = [](const unsigned char* mask, int bytes) {
+            int bits = 0;
+            for (int i = 0; i < bytes; ++i) bits += __builtin_popcount(mask[i]);
+            return static_cast<std::uint8_t>(bits);
+        };
+        if (one->ifa_addr->sa_family == AF_INET) {
+            sockaddr_in address{};
+            sockaddr_in mask{};
+            std::memcpy(&address, one->ifa_addr, sizeof address);
+            std::memcpy(&mask, one->ifa_netmask, sizeof mask);
+            std::array<std::uint8_t, 4> bytes{};
+            std::memcpy(bytes.data(), &address.sin_addr, bytes.size());
+            prefix = {IpAddress::v4(bytes), count_bits(reinterpret_cast<const unsigned char*>(&mask.sin_addr), 4)};
+        } else if (one->ifa_addr->sa_family == AF_INET6) {
+            sockaddr_in6 address{};
+            sockaddr_in6 mask{};
+            std::memcpy(&address, one->ifa_addr, sizeof address);
+            std::memcpy(&mask, one->ifa_netmask, sizeof mask);
+            std::array<std::uint8_t, 16> bytes{};
+            std::memcpy(bytes.data(), &address.sin6_addr, bytes.size());
+            prefix = {IpAddress::v6(bytes), count_bits(reinterpret_cast<const unsigned char*>(&mask.sin6_addr), 16)};
+        } else {
+            continue;
+        }
+        known->addresses.push_back(prefix);
+    }
+    return facts;
+}
+
+}  // namespace lbcluster::config
