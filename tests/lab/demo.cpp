@@ -1,0 +1,160 @@
+#include "tests/lab/demo.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "tests/lab/observer.hpp"
+#include "tests/lab/pair.hpp"
+
+namespace lbcluster::lab {
+
+namespace {
+
+const char* const floating_ip = "10.77.0.200";
+const char* const floating_ip6 = "fd77::200";
+
+class Demo {
+  public:
+    Demo();
+    int run();
+
+  private:
+    void chapter(const std::string& title);
+    static void say(const std::string& text) { std::printf("  %s\n", text.c_str()); }
+    // One line with a verdict; a failed one makes the demo fail.
+    bool check(bool good, const std::string& what);
+    void show(const std::string& node, const std::vector<std::string>& words);
+    bool settled(const std::string& active, const std::string& what) { return check(pair_.wait_settled(active), what); }
+    void crash();
+    void come_back();
+    void hand_over();
+
+    const bool color_ = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+    int failures_ = 0;
+    Lab lab_;
+    Pair pair_;
+    std::optional<Prober> prober_;
+    std::optional<ArpObserver> observer_;
+};
+
+PairSpec demo_spec() {
+    PairSpec spec;
+    spec.ping_nodes = {"10.77.0.1"};
+    spec.floating_ips = {floating_ip, floating_ip6};
+    return spec;
+}
+
+Demo::Demo() : pair_(lab_, "/run/demo", demo_spec()) {}
+
+void Demo::chapter(const std::string& title) {
+    std::printf("\n%s== %s%s\n", color_ ? "\033[1m" : "", title.c_str(), color_ ? "\033[0m" : "");
+    std::fflush(stdout);
+}
+
+bool Demo::check(bool good, const std::string& what) {
+    const char* mark = good ? (color_ ? "\033[32mok\033[0m  " : "ok  ") : (color_ ? "\033[31mFAIL\033[0m" : "FAIL");
+    std::printf("  %s %s\n", mark, what.c_str());
+    std::fflush(stdout);
+    if (!good) ++failures_;
+    return good;
+}
+
+void Demo::show(const std::string& node, const std::vector<std::string>& words) {
+    std::string line = node + " $ lbcluster";
+    for (const auto& word : words) line += " " + word;
+    std::printf("\n  %s\n", line.c_str());
+    const Outcome outcome = pair_.cli(node, words);
+    std::string text = outcome.out + outcome.err;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        std::printf("  | %s\n", text.substr(begin, end - begin).c_str());
+        begin = end + 1;
+    }
+    if (!outcome.ok()) check(false, line + " ended with " + std::to_string(outcome.exit_code));
+}
+
+std::string in_ms(Nanoseconds time) { return std::to_string(time / 1ms) + " ms"; }
+
+void Demo::crash() {
+    chapter("lb1 loses power: cables dead, all processes gone, nothing said to anybody");
+    prober_->mark();
+    observer_->mark();
+    pair_.power_off("lb1");
+    check(prober_->wait_answers("lb2", 15s), "lb2 serves now");
+    const ProbeReport report = prober_->report(200ms);
+    say("the client saw: " + report.text());
+    // deadtime 1 s + 2 x keepalive 100 ms (a ping node is configured: one keepalive of it is for that), + this
+    // machine's noise
+    check(report.longest_gap <= 1200ms + report.own_lateness + 20ms,
+          "the client's gap is " + in_ms(report.longest_gap) + " (deadtime 1 s + 2 x keepalive 100 ms allows 1200 ms)");
+    check(wait_until([&] { return pair_.activity("lb2") == "active"; }, 5s), "lb2 says that it is active");
+    show("lb2", {"status"});
+}
+
+void Demo::come_back() {
+    chapter("lb1 comes back: it finds lb2 serving and stays passive (auto_failback is off)");
+    prober_->mark();
+    pair_.power_on("lb1");
+    settled("lb2", "lb1 is passive, lb2 serves on");
+    const ProbeReport report = prober_->report(200ms);
+    say("the client saw: " + report.text());
+    check(report.lost == 0, "no probe lost");
+}
+
+void Demo::hand_over() {
+    chapter("planned hand-over back to lb1");
+    prober_->mark();
+    show("lb1", {"activate"});
+    settled("lb1", "lb1 serves");
+    const ProbeReport report = prober_->report(200ms);
+    say("the client saw: " + report.text());
+    check(report.lost == 0, "no probe lost");
+    const ObserverReport seen = observer_->report();
+    say("an independent ARP observer, since the power cut: " + seen.text());
+}
+
+int Demo::run() {
+    chapter("A pair on this machine: lb1, lb2, a client, two real servers, a gateway");
+    say("LAN 10.77.0.0/24, heartbeat network 10.78.0.0/24; floating IPs " + std::string(floating_ip) + " and " +
+        floating_ip6);
+    say("timers of profile lan: a heartbeat every 100 ms, deadtime 1 s; the gateway is the ping node");
+    pair_.start();
+    if (!settled("lb1", "lb1 (primary) is active and holds the addresses, lb2 is passive")) {
+        show("lb1", {"status"});
+        show("lb2", {"status"});
+        std::printf("\nlog of lb1:\n%s\nlog of lb2:\n%s\n", pair_.log("lb1").c_str(), pair_.log("lb2").c_str());
+        return 1;
+    }
+    show("lb1", {"status"});
+    show("lb2", {"status"});
+
+    prober_.emplace(lab_.host("client"), pair_.service(), floating_ip);
+    observer_.emplace(lab_.host("obs"), "eth0", floating_ip);
+    say("");
+    if (!check(prober_->wait_answers("lb1", 5s),
+               "a client asks " + std::string(floating_ip) + " every millisecond; lb1 answers"))
+        return 1;
+    crash();
+    come_back();
+    hand_over();
+    chapter("What happened, as the nodes recorded it");
+    show("lb1", {"events"});
+    show("lb2", {"events"});
+    show("lb1", {"status"});
+    if (failures_ == 0) std::printf("\ndemo: all as it should be\n");
+    else std::printf("\ndemo: %d checks FAILED\n", failures_);
+    return failures_ == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int demo() {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
+    return Demo().run();
+}
+
+}  // namespace lbcluster::lab

@@ -1,0 +1,173 @@
+// The lab tests itself: what it says about gaps, answers and faults must be true before it judges anybody else.
+#include <gtest/gtest.h>
+
+#include "tests/lab/observer.hpp"
+#include "tests/lab/pair.hpp"
+
+namespace lbcluster::lab {
+namespace {
+
+const std::string vip = "10.77.0.200";
+
+void add(const Lab& lab, const std::string& host, const std::string& address = vip + "/32") {
+    lab.ip(host, "addr add " + address + " dev eth0\n");
+}
+void remove(const Lab& lab, const std::string& host) { lab.ip(host, "addr del " + vip + "/32 dev eth0\n"); }
+
+// As a real take-over announces itself; arping is too slow for that.
+void announce(const Lab& lab, const std::string& host) {
+    must_run(&lab.host(host), {"arping", "-q", "-c", "1", "-A", "-I", "eth0", vip});
+}
+
+TEST(LabSelf, HostsReachEachOtherOnBothNetworks) {
+    Lab lab;
+    for (const char* target : {"10.77.0.11", "10.77.0.12", "10.77.0.1", "10.77.0.21", "fd77::12"})
+        EXPECT_TRUE(run(&lab.host("client"), {"ping", "-c", "1", "-W", "2", target}).ok()) << target;
+    EXPECT_TRUE(run(&lab.host("lb1"), {"ping", "-c", "1", "-W", "2", "10.78.0.12"}).ok());
+    EXPECT_FALSE(run(&lab.host("client"), {"ping", "-c", "1", "-W", "1", "10.78.0.12"}).ok());
+    EXPECT_TRUE(lab.holds("lb1", "10.77.0.11"));
+    EXPECT_FALSE(lab.holds("lb1", vip));
+}
+
+TEST(LabSelf, ProberSeesAGapAndWhoAnswers) {
+    Lab lab;
+    EchoService service({&lab.host("lb1"), &lab.host("lb2")});
+    add(lab, "lb1");
+    Prober prober(lab.host("client"), service, vip);
+    ASSERT_TRUE(prober.wait_answers("lb1", 5s));
+    prober.mark();
+    ASSERT_TRUE(prober.wait_answers("lb1", 5s, 500));
+    const ProbeReport quiet = prober.report();
+    EXPECT_EQ(quiet.lost, 0U) << quiet.text();
+    prober.mark();
+    remove(lab, "lb1");
+    std::this_thread::sleep_for(300ms);
+    add(lab, "lb2");
+    announce(lab, "lb2");
+    ASSERT_TRUE(prober.wait_answers("lb2", 5s));
+    const ProbeReport report = prober.report();
+    EXPECT_GE(report.longest_gap, 300ms) << report.text();
+    EXPECT_LE(report.longest_gap, 900ms) << report.text();
+    EXPECT_GE(report.lost, 250U) << report.text();
+    EXPECT_EQ(report.before, "lb1");
+    EXPECT_EQ(report.after, "lb2");
+}
+
+TEST(LabSelf, ProberSeesNoLossWhenAnAddressIsOnBothForAWhile) {
+    Lab lab;
+    EchoService service({&lab.host("lb1"), &lab.host("lb2")});
+    add(lab, "lb1");
+    Prober prober(lab.host("client"), service, vip);
+    ASSERT_TRUE(prober.wait_answers("lb1", 5s));
+    prober.mark();
+    add(lab, "lb2");
+    announce(lab, "lb2");
+    ASSERT_TRUE(prober.wait_answers("lb2", 5s));
+    remove(lab, "lb1");
+    ASSERT_TRUE(prober.wait_answers("lb2", 5s, 200));
+    const ProbeReport report = prober.report();
+    EXPECT_EQ(report.lost, 0U) << report.text();
+}
+
+TEST(LabSelf, ProberReachesIpv6) {
+    Lab lab;
+    EchoService service({&lab.host("lb1"), &lab.host("lb2")});
+    add(lab, "lb2", "fd77::200/128");
+    Prober prober(lab.host("client"), service, "fd77::200");
+    EXPECT_TRUE(prober.wait_answers("lb2", 5s));
+}
+
+TEST(LabSelf, ObserverSeesTwoAnswerers) {
+    Lab lab;
+    add(lab, "lb1");
+    ArpObserver observer(lab.host("obs"), "eth0", vip);
+    std::this_thread::sleep_for(300ms);
+    const ObserverReport alone = observer.report();
+    EXPECT_GT(alone.asked, 20U);
+    EXPECT_EQ(alone.unanswered, 0U) << alone.text();
+    EXPECT_EQ(alone.two_answered, 0U) << alone.text();
+    EXPECT_EQ(alone.answering, std::set<std::string>{Lab::mac("lb1", "eth0")});
+    observer.mark();
+    add(lab, "lb2");
+    announce(lab, "lb2");
+    std::this_thread::sleep_for(300ms);
+    const ObserverReport both = observer.report();
+    EXPECT_GT(both.two_answered, 20U) << both.text();
+    EXPECT_GE(both.two_answered_longest, 100ms) << both.text();
+    EXPECT_GE(both.announcements.size(), 1U);
+}
+
+TEST(LabSelf, PulledCableTakesTheCarrier) {
+    Lab lab;
+    const auto carrier = [&] {
+        return must_run(&lab.host("lb1"), {"ip", "-br", "link", "show", "eth0"}).find("NO-CARRIER") ==
+               std::string::npos;
+    };
+    EXPECT_TRUE(wait_until(carrier, 2s));
+    lab.cable("lb1", "eth0", false);
+    EXPECT_TRUE(wait_until([&] { return !carrier(); }, 2s));
+    EXPECT_FALSE(run(&lab.host("client"), {"ping", "-c", "1", "-W", "1", "10.77.0.11"}).ok());
+    lab.cable("lb1", "eth0", true);
+    EXPECT_TRUE(wait_until(carrier, 2s));
+    EXPECT_TRUE(run(&lab.host("client"), {"ping", "-c", "1", "-W", "2", "10.77.0.11"}).ok());
+}
+
+TEST(LabSelf, DropsAreInOneDirectionAndHeal) {
+    Lab lab;
+    EchoService service({&lab.host("lb1")});
+    Prober prober(lab.host("client"), service, "10.77.0.11");
+    ASSERT_TRUE(prober.wait_answers("lb1", 5s));
+    lab.drop("lb1", "eth0", "udp dport 7777", 30);
+    prober.mark();
+    std::this_thread::sleep_for(1s);
+    const ProbeReport some = prober.report();
+    EXPECT_GT(some.lost, some.sent / 5) << some.text();
+    EXPECT_LT(some.lost, some.sent * 2 / 5) << some.text();
+    lab.heal("lb1");
+    prober.mark();
+    ASSERT_TRUE(prober.wait_answers("lb1", 5s, 100));
+    lab.drop("lb1", "eth0", "");
+    std::this_thread::sleep_for(50ms);
+    prober.mark();
+    std::this_thread::sleep_for(200ms);
+    const ProbeReport all = prober.report();
+    EXPECT_EQ(all.lost, all.sent) << all.text();
+}
+
+TEST(LabSelf, InterfaceCanBeRemovedAndRestored) {
+    Lab lab;
+    lab.remove_interface("lb2", "eth0");
+    EXPECT_FALSE(lab.holds("lb2", "10.77.0.12"));
+    lab.restore_interface("lb2", "eth0");
+    EXPECT_TRUE(lab.holds("lb2", "10.77.0.12"));
+    EXPECT_TRUE(run(&lab.host("client"), {"ping", "-c", "1", "-W", "2", "10.77.0.12"}).ok());
+}
+
+TEST(LabSelf, SupervisorRestartsAtOnceUnlessTold) {
+    Lab lab;
+    Daemon daemon(lab.host("lb1"), {"sleep", "1000"}, "/run/sleep.log");
+    daemon.start();
+    const pid_t first = daemon.pid();
+    ASSERT_GT(first, 0);
+    std::this_thread::sleep_for(30ms);
+    daemon.signal(SIGKILL);
+    EXPECT_TRUE(wait_until([&] { return daemon.starts() == 2 && daemon.pid() > 0; }, 1s));
+    EXPECT_NE(daemon.pid(), first);
+    daemon.set_restart(false);
+    std::this_thread::sleep_for(30ms);
+    daemon.signal(SIGKILL);
+    EXPECT_TRUE(wait_until([&] { return !daemon.running(); }, 1s));
+    EXPECT_EQ(daemon.starts(), 2U);
+    daemon.start();
+    EXPECT_EQ(daemon.stop(), 128 + SIGTERM);
+}
+
+TEST(LabSelf, LabsInOneProcessFollowEachOther) {
+    for (int i = 0; i < 3; ++i) {
+        Lab lab;
+        EXPECT_TRUE(lab.holds("client", "10.77.0.100"));
+    }
+}
+
+}  // namespace
+}  // namespace lbcluster::lab
