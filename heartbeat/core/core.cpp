@@ -1,0 +1,621 @@
+// Facts, watches and heartbeats of the core; transitions are in election.cpp, hand-overs in handover.cpp.
+#include "heartbeat/core/core.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace lbcluster::heartbeat {
+
+namespace {
+
+constexpr std::size_t actions_max = 4096;  // of one step; a guard against loops, never reached in practice
+constexpr std::uint64_t terms_reserved = 64;
+
+std::uint32_t saturate_us(Duration d) {
+    const auto us = std::chrono::duration_cast<microseconds>(d).count();
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 0, std::numeric_limits<std::uint32_t>::max()));
+}
+
+// FNV-1a, 64 bit: only compared with the peer's for display.
+std::uint64_t digest_of(const std::vector<IpAddress>& addresses) {
+    std::set<IpAddress> sorted(addresses.begin(), addresses.end());
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    for (const IpAddress& address : sorted) {
+        for (const std::uint8_t byte : address.bytes()) hash = (hash ^ byte) * 0x100000001b3ULL;
+    }
+    return hash;
+}
+
+}  // namespace
+
+bool beats(const ClaimValue& a, const ClaimValue& b) {
+    if (a.term != b.term) return a.term > b.term;
+    if (a.primary != b.primary) return a.primary;
+    return a.node < b.node;
+}
+
+Core::Core(Instant now, Settings settings, const Start& start)
+    : settings_(std::move(settings)),
+      session_(settings_.node, settings_.cluster_id, start.boot_id, settings_.links.size()),
+      random_(start.seed),
+      now_(now),
+      started_(now),
+      deadline_(now),
+      activity_since_(now),
+      highest_term_(start.stored_term),
+      reserved_term_(start.stored_term),
+      standby_wish_(start.standby),
+      fitness_changed_at_(now),
+      next_heartbeat_(now),
+      greeted_at_(settings_.links.size(), now - 1h) {
+    pings_.start(now, settings_.ping_nodes.size());
+}
+
+// ---- time ----
+
+void Core::begin(Instant now) {
+    now_ = std::max(now, now_);
+    if (!wanted_at_ || now_ <= *wanted_at_) return;
+    const Duration late = now_ - *wanted_at_;
+    wanted_at_.reset();
+    if (late <= settings_.keepalive) return;
+    last_late_ = now_;
+    ++late_loops_;
+    send_now_ = true;
+    if (late > deadtime()) cautious_until_ = now_ + deadtime();
+}
+
+bool Core::due(Instant when) {
+    if (when <= now_) return true;
+    deadline_ = std::min(deadline_, when);
+    return false;
+}
+
+Duration Core::deadtime() const {
+    Duration longest = std::max(settings_.deadtime, deadtime_floor_);
+    if (heard()) {
+        const Duration peers = microseconds{peer().deadtime_us()};
+        longest = std::max(longest, std::clamp<Duration>(peers, 10ms, 10min));
+    }
+    return longest;
+}
+
+Duration Core::peer_keepalive() const {
+    if (!heard()) return settings_.keepalive;
+    return std::clamp<Duration>(microseconds{peer().keepalive_us()}, 5ms, 10s);
+}
+
+// ---- the peer ----
+
+Instant Core::silence_since() const {
+    const Instant base = heard() ? session_.last_heard() : started_;
+    return last_late_ ? std::max(base, *last_late_) : base;
+}
+
+Instant Core::own_silence_since() const {
+    const Instant acked = session_.acked_sent_at().value_or(started_);
+    return std::max(acked, activity_since_);
+}
+
+bool Core::peer_dead() {
+    if (!settings_.has_peer()) return false;
+    if (!heard() && !due(started_ + settings_.initdead)) return false;
+    return due(silence_since() + deadtime());
+}
+
+bool Core::peer_alive() { return heard() && !peer_dead(); }
+
+bool Core::peer_late() {
+    if (!settings_.has_peer()) return false;
+    return due((heard() ? session_.last_heard() : started_) + settings_.warntime);
+}
+
+bool Core::peer_active() { return peer_alive() && peer().activity() == ACTIVITY_ACTIVE && peer().claim().term() != 0; }
+
+bool Core::peer_gone_for_active() {
+    const Instant since = last_late_ ? std::max(own_silence_since(), *last_late_) : own_silence_since();
+    return due(since + deadtime());
+}
+
+ClaimValue Core::peer_claim() const { return {peer().claim().term(), peer().claim().primary(), peer().claim().node()}; }
+
+bool Core::is_peer_mac(const MacAddress& mac) const {
+    return std::any_of(peer().macs().begin(), peer().macs().end(), [&](const std::string& bytes) {
+        return bytes.size() == mac.bytes.size() &&
+               std::equal(mac.bytes.begin(), mac.bytes.end(), bytes.begin(),
+                          [](std::uint8_t a, char b) { return a == static_cast<std::uint8_t>(b); });
+    });
+}
+
+std::string Core::peer_name() const { return heard() ? peer().sender() : std::string("the peer"); }
+
+bool Core::peer_hears_me(Duration window) {
+    const auto at = session_.peer_heard_me_at();
+    return at && within(*at, window);
+}
+
+bool Core::i_yield() const {
+    if (!heard() || peer().primary() != settings_.primary) return !settings_.primary;
+    return settings_.node > peer().sender();
+}
+
+// ---- facts ----
+
+Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& message, Actions& out) {
+    begin(now);
+    const bool was_heard = heard();
+    const auto [verdict, restarted] = session_.receive(now_, link, message);
+    if (verdict == Verdict::same_name) raised_.insert("same-name");
+    if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
+    deadtime_floor_ = Duration{0};
+    if (verdict == Verdict::accepted_late) return verdict;
+    saw_term(peer().highest_term());
+    saw_term(peer().claim().term());
+    if (restarted) {
+        // Its earlier claim, offers and silences are void.
+        deaf_lower_since_.reset();
+        peer_unreached_since_.reset();
+        idle_since_.reset();
+        send_now_ = true;
+        note(out, "peer-session", Severity::info,
+             "first heartbeat of " + peer().sender() + (was_heard ? " after it was started anew" : " in this life"));
+    }
+    if (!peer().fitness().known() || peer().fitness().reached()) peer_unreached_since_.reset();
+    else if (!peer_unreached_since_) peer_unreached_since_ = now_;
+    witnesses_gone_ = pings_.configured() && !pings_.reached() && now_ >= pings_.changed_at() + deadtime() &&
+                      peer_unreached_since_ && now_ >= *peer_unreached_since_ + deadtime();
+    if (activity_ != ACTIVITY_ACTIVE) probes_.reset();
+    const std::uint64_t restart = peer().restart_number();
+    if (restart != 0 && restart != restart_seen_) {
+        restart_seen_ = restart;
+        restart_me_at_ = now_ + settings_.keepalive / 2;
+    }
+    return verdict;
+}
+
+void Core::on_ping_reply(Instant now, std::size_t index) {
+    begin(now);
+    pings_.on_reply(now_, index);
+}
+
+void Core::on_probe_answer(Instant now, const IpAddress& address, const MacAddress& mac, bool echo, Actions& out) {
+    begin(now);
+    for (const auto& [name, interface] : interfaces_) {
+        if (interface.mac == mac) return;
+    }
+    if (heard() && !is_peer_mac(mac)) {
+        on_foreign_use(now, address, mac, out);
+        return;
+    }
+    // A fabric may answer ARP for a dead host: after a while only the host's own echo counts.
+    const Duration lease = std::max<Duration>(settings_.vip_lease, 3s);
+    const Instant base = heard() ? session_.last_heard() : started_;
+    if (settings_.address_probe == AddressProbe::arp_echo && !echo && now_ > base + 3 * lease) return;
+    probes_.on_answer(now_, echo);
+}
+
+void Core::on_foreign_use(Instant now, const IpAddress& address, const MacAddress& mac, Actions& out) {
+    begin(now);
+    constexpr std::size_t strangers_max = 64;
+    if (heard() && is_peer_mac(mac)) return;  // the peer's business is settled by claims
+    auto found = strangers_.find(address);
+    if (found == strangers_.end()) {
+        if (strangers_.size() >= strangers_max) return;
+        found = strangers_.emplace(address, std::pair{mac, now_ - 1h}).first;
+    }
+    // RFC 5227 2.4 (b): defend, but not more often than every DEFEND_INTERVAL (10 s).
+    if (activity_ == ACTIVITY_ACTIVE && now_ >= found->second.second + 10s) out.emplace_back(Announce{});
+    if (now_ >= found->second.second + 10s) found->second.second = now_;
+    found->second.first = mac;
+}
+
+void Core::on_interfaces(Instant now, const std::vector<InterfaceFact>& interfaces, Actions& out) {
+    begin(now);
+    const bool had_all = interfaces_known_ && all_carriers();
+    const bool had_any = interfaces_known_ && any_carrier();
+    const bool first = !interfaces_known_;
+    std::map<std::string, InterfaceFact> old = std::exchange(interfaces_, {});
+    for (const InterfaceFact& interface : interfaces) interfaces_[interface.name] = interface;
+    interfaces_known_ = true;
+    if (first) return;
+    if (had_any && !any_carrier()) carrier_lost_at_ = now_;
+    if (!had_any && any_carrier()) carrier_back_at_ = now_;
+    if (had_all != all_carriers()) {
+        probes_.restart_count();
+        send_now_ = true;
+        std::string names;
+        for (const std::string& name : tracked_interfaces()) {
+            const auto found = interfaces_.find(name);
+            if (found == interfaces_.end()) names += " " + name + " (missing)";
+            else if (!found->second.carrier) names += " " + name;
+        }
+        if (had_all) note(out, "carrier-lost", Severity::warning, "no carrier:" + names);
+        else note(out, "carrier-back", Severity::info, "carrier on every interface with floating IPs");
+    }
+    // A changed MAC address makes every cache wrong.
+    for (const std::string& name : tracked_interfaces()) {
+        const auto before = old.find(name);
+        const auto after = interfaces_.find(name);
+        if (activity_ == ACTIVITY_ACTIVE && before != old.end() && after != interfaces_.end() &&
+            (before->second.mac != after->second.mac || (!before->second.carrier && after->second.carrier))) {
+            out.emplace_back(Announce{});
+            break;
+        }
+    }
+}
+
+void Core::on_leftovers(Instant now, bool any) {
+    begin(now);
+    leftovers_ = any;
+}
+
+void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) {
+    begin(now);
+    if (report.epoch != epoch_) return;
+    addresses_ = report;
+    if (!wanted_ && report.complete && last_word_) send_now_ = true;
+    if (report.lapsed && wanted_) lapsed_ = true;
+    for (const IpAddress& address : report.removed_by_others) {
+        auto& times = removals_[address];
+        times.push_back(now_);
+        while (times.size() > 3) times.pop_front();
+        note(out, "address-removed", Severity::warning,
+             address.to_string() + " was removed by another program and put back");
+    }
+    if (takeover_ && wanted_ && activity_ != ACTIVITY_ACTIVE && report.complete) {
+        if (report.failed.empty()) {
+            takeover_->added = true;
+        } else {
+            const auto& [address, why] = report.failed.front();
+            refuse(takeover_->number, "cannot add " + address.to_string() + ": " + why);
+            forget_takeover(out, "an address could not be added: " + why);
+        }
+    }
+}
+
+void Core::on_forwarder(Instant now, bool able) {
+    begin(now);
+    forwarder_ = able;
+}
+
+void Core::on_term_stored(Instant now, bool ok, Actions& /*out*/) {
+    begin(now);
+    term_storing_ = false;
+    term_failed_at_.reset();
+    if (ok) return;
+    term_failed_at_ = now_;
+    reserved_term_ = 0;  // try again; a take-over does not wait for it
+}
+
+void Core::on_command(Instant now, const Command& command, Actions& out) {
+    begin(now);
+    constexpr std::size_t commands_max = 16;
+    if (commands_.size() >= commands_max) {
+        answer(out, command.id, 5, "too many commands are waiting", "try again in a moment");
+        return;
+    }
+    commands_.push_back({command, now_});
+}
+
+void Core::on_stop(Instant now) {
+    begin(now);
+    if (!stopping_) stop_since_ = now_;
+    stopping_ = true;
+}
+
+void Core::on_settings(Instant now, Settings settings, Actions& out) {
+    begin(now);
+    LBC_ASSERT(settings.node == settings_.node && settings.links.size() == settings_.links.size());
+    if (settings_.has_peer() && peer_late()) deadtime_floor_ = std::max(deadtime_floor_, deadtime());
+    const bool addresses_changed = settings.floating_ips != settings_.floating_ips;
+    const bool pings_changed = settings.ping_nodes != settings_.ping_nodes;
+    settings_ = std::move(settings);
+    if (pings_changed) pings_.resize(settings_.ping_nodes.size());
+    if (takeover_ && addresses_changed && activity_ != ACTIVITY_ACTIVE) {
+        refuse(takeover_->number, "the configuration changed meanwhile");
+        forget_takeover(out, "the configuration changed");
+    }
+    // The worker compares: what stays is not touched. Not wanted: an address that left the list goes, too.
+    if (addresses_changed && activity_ != ACTIVITY_STARTING) {
+        if (wanted_) acquire(out, true);
+        else release(out);
+    }
+    send_now_ = true;
+}
+
+// ---- fitness ----
+
+std::set<std::string> Core::tracked_interfaces() const {
+    std::set<std::string> names;
+    for (const FloatingIp& ip : settings_.floating_ips) names.insert(ip.interface);
+    return names;
+}
+
+bool Core::all_carriers() const {
+    const auto names = tracked_interfaces();
+    return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+        const auto found = interfaces_.find(name);
+        return found != interfaces_.end() && found->second.carrier;
+    });
+}
+
+bool Core::any_carrier() const {
+    const auto names = tracked_interfaces();
+    return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+               const auto found = interfaces_.find(name);
+               return found != interfaces_.end() && found->second.carrier;
+           });
+}
+
+Core::FitnessValue Core::own_fitness() {
+    FitnessValue f;
+    const bool patience_over = due(started_ + deadtime());
+    f.standby = standby_wish_ || stopping_;
+    f.carrier = interfaces_known_ && all_carriers();
+    f.reached = pings_.reached();
+    f.forwarder = forwarder_.value_or(false);
+    f.known = patience_over || (interfaces_known_ && pings_.known(now_, deadtime()) && forwarder_);
+    return f;
+}
+
+Core::FitnessValue Core::peer_fitness() const {
+    const Fitness& f = peer().fitness();
+    return {f.standby(), f.carrier(), f.reached(), f.forwarder(), f.known()};
+}
+
+int Core::compare(const FitnessValue& a, const FitnessValue& b) {
+    const auto rank = [](const FitnessValue& f) { return std::array{!f.standby, f.carrier, f.reached, f.forwarder}; };
+    const auto ra = rank(a);
+    const auto rb = rank(b);
+    if (ra == rb) return 0;
+    return ra > rb ? 1 : -1;
+}
+
+// ---- step ----
+
+void Core::step(Instant now, Actions& out) {
+    begin(now);
+    deadline_ = now_ + 1h;
+    update_watches(out);
+    ask_witnesses(out);
+    read_peer_handover(out);
+    run_commands(out);
+    decide(out);
+    settle_conflict(out);
+    run_commands(out);  // those that were waiting for what has just been decided
+    run_offer(out);
+    run_takeover(out);
+    run_stop(out);
+    run_restart(out);
+    reserve_terms(out);
+    update_alarms(out);
+    send_heartbeats(out);
+    if (stopped_) out.emplace_back(Stop{});
+    if (deadline_ <= now_) deadline_ = now_ + 1us;
+    wanted_at_ = deadline_;
+    LBC_ASSERT(out.size() < actions_max);
+}
+
+void Core::update_watches(Actions& out) {
+    if (cautious_until_ && due(*cautious_until_)) cautious_until_.reset();
+    if (pings_.update(now_, deadtime())) {
+        send_now_ = true;
+        if (pings_.reached()) {
+            note(out, "ping-nodes-reached", Severity::info, "a ping node answers");
+        } else {
+            probes_.restart_count();
+            note(out, "ping-nodes-lost", Severity::warning, "no ping node answered for " + format_duration(deadtime()));
+        }
+    }
+    if (const auto lost_at = pings_.lost_at(deadtime())) due(*lost_at);
+
+    const bool late = settings_.has_peer() && peer_late();
+    if (late && !peer_was_late_) probes_.reset();
+    peer_was_late_ = late;
+    const bool dead = heard() && peer_dead();
+    if (dead && !peer_was_dead_) {
+        note(out, "peer-dead", Severity::warning,
+             "nothing heard of " + peer_name() + " on any link for " + format_duration(deadtime()));
+    } else if (!dead && peer_was_dead_) {
+        note(out, "peer-alive", Severity::info, "heartbeats of " + peer_name() + " are back");
+        // It may have served meanwhile and let go before we could see it: put the caches right.
+        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
+    }
+    peer_was_dead_ = dead;
+
+    const FitnessValue fitness = own_fitness();
+    if (compare(fitness, last_fitness_) != 0 || fitness.known != last_fitness_.known) {
+        fitness_changed_at_ = now_;
+        send_now_ = true;
+    }
+    last_fitness_ = fitness;
+
+    const bool busy = activity_ == ACTIVITY_ACTIVE || takeover_ || offer_ ||
+                      (heard() && (peer().activity() == ACTIVITY_ACTIVE || peer().resigning() ||
+                                   peer().handover().phase() == HANDOVER_ACCEPT));
+    const bool idle = peer_alive() && fitness.known && peer_fitness().known && !busy;
+    if (!idle) idle_since_.reset();
+    else if (!idle_since_) idle_since_ = now_;
+}
+
+void Core::ask_witnesses(Actions& out) {
+    const bool late = settings_.has_peer() && peer_late();
+    if (pings_.configured() && due(pings_.next_send(settings_.keepalive, deadtime(), late))) {
+        for (std::size_t i = 0; i < settings_.ping_nodes.size(); ++i) out.emplace_back(SendPing{i});
+        pings_.on_sent(now_);
+        due(pings_.next_send(settings_.keepalive, deadtime(), late));
+    }
+
+    if (!settings_.has_peer() || settings_.address_probe == AddressProbe::off || !any_carrier()) return;
+    const bool active = activity_ == ACTIVITY_ACTIVE;
+    const bool waiting = activity_ == ACTIVITY_STARTING || activity_ == ACTIVITY_PASSIVE;
+    const bool unheard = active && (late || (peer_active() && !peer_hears_me(2 * deadtime())));
+    if (active && !unheard) probes_.reset();
+    if (!(waiting && late) && !unheard) return;
+    // Passive: three a keepalive, to judge quickly. Active: only to notice that both serve.
+    const Duration pace = active ? std::max<Duration>(settings_.keepalive, 250ms) : settings_.keepalive / 3;
+    if (const auto last = probes_.last_request(); last && !due(*last + pace)) return;
+
+    const bool witness = !pings_.configured() || witnesses_gone_ || claiming_without_witness_ ||
+                         (pings_.last_reply() && probes_.last_request() &&
+                          *pings_.last_reply() + settings_.keepalive >= *probes_.last_request());
+    probes_.on_request(now_, witness);
+    // One address of each interface and family, in turn: with a thousand addresses a sample is enough.
+    std::map<std::pair<std::string, bool>, std::vector<IpAddress>> groups;
+    for (const FloatingIp& ip : settings_.floating_ips) {
+        const auto interface = interfaces_.find(ip.interface);
+        if (interface == interfaces_.end() || !interface->second.carrier) continue;
+        groups[{ip.interface, ip.address.address.is_v4()}].push_back(ip.address.address);
+    }
+    SendProbe probe;
+    probe.echo = active || settings_.address_probe == AddressProbe::arp_echo;
+    for (const auto& [key, addresses] : groups) {
+        probe.addresses.push_back(addresses[probe_rotation_ % addresses.size()]);
+    }
+    ++probe_rotation_;
+    if (!probe.addresses.empty()) out.emplace_back(std::move(probe));
+    due(now_ + pace);
+}
+
+// ---- heartbeats ----
+
+Heartbeat Core::build_heartbeat() {
+    Heartbeat m;
+    m.set_version(protocol_version);
+    m.set_min_version(1);
+    m.set_activity(activity_);
+    if (claim_) {
+        m.mutable_claim()->set_term(claim_->term);
+        m.mutable_claim()->set_primary(claim_->primary);
+        m.mutable_claim()->set_node(claim_->node);
+    }
+    m.set_highest_term(highest_term_);
+    Fitness& f = *m.mutable_fitness();
+    f.set_standby(last_fitness_.standby);
+    f.set_carrier(last_fitness_.carrier);
+    f.set_reached(last_fitness_.reached);
+    f.set_forwarder(last_fitness_.forwarder);
+    f.set_known(last_fitness_.known);
+    m.set_resigning(resigned_at_ && within(*resigned_at_, 3 * settings_.keepalive));
+    const auto say = [&](std::uint64_t number, HandoverPhase phase, Instant since, bool forced, std::string reason) {
+        Handover& h = *m.mutable_handover();
+        h.set_number(number);
+        h.set_phase(phase);
+        h.set_age_ms(saturate_us(now_ - since) / 1000);
+        h.set_forced(forced);
+        h.set_reason(std::move(reason));
+    };
+    if (takeover_) say(takeover_->number, HANDOVER_ACCEPT, takeover_->since, takeover_->forced, "");
+    else if (offer_) say(offer_->number, HANDOVER_OFFER, offer_->since, offer_->forced, word(offer_->purpose));
+    else if (request_) say(request_->number, HANDOVER_REQUEST, request_->since, request_->forced, "");
+    else if (last_word_ && !due(last_word_until_)) {
+        // "Done" means that the addresses are gone from the kernel.
+        const bool gone = !wanted_ && addresses_.epoch == epoch_ && addresses_.complete;
+        if (last_word_->phase() != HANDOVER_DONE || gone) *m.mutable_handover() = *last_word_;
+    }
+    for (const std::string& name : tracked_interfaces()) {
+        const auto found = interfaces_.find(name);
+        constexpr int macs_max = 16;
+        if (found == interfaces_.end() || found->second.mac.is_zero() || m.macs_size() >= macs_max) continue;
+        m.add_macs(std::string(found->second.mac.bytes.begin(), found->second.mac.bytes.end()));
+    }
+    m.set_held_digest(digest_of(addresses_.held));
+    m.set_vip_lease_ms(saturate_us(settings_.vip_lease) / 1000);
+    m.set_config_revision(settings_.config_revision);
+    m.set_config_digest(settings_.config_digest);
+    m.set_keepalive_us(saturate_us(settings_.keepalive));
+    m.set_deadtime_us(saturate_us(settings_.deadtime));
+    m.set_primary(settings_.primary);
+    m.set_restart_number(restart_number_.value_or(0));
+    m.set_stopping(stopping_);
+    return m;
+}
+
+void Core::send_heartbeats(Actions& out) {
+    const bool hurry = offer_ || takeover_;
+    const Duration fast = std::min(settings_.keepalive, std::max<Duration>(session_.best_rtt(), 5ms));
+    if (hurry) next_heartbeat_ = std::min(next_heartbeat_, now_ + fast);
+    const bool regular = due(next_heartbeat_) || std::exchange(send_now_, false);
+    std::optional<Heartbeat> built;
+    for (std::uint32_t link = 0; link < settings_.links.size(); ++link) {
+        // A greeting is answered with my state and the greeter's boot id, no faster than keepalive / 4.
+        std::optional<std::uint64_t> greeter;
+        if (now_ >= greeted_at_[link] + settings_.keepalive / 4) greeter = session_.take_greeting(link);
+        if (!regular && !greeter) continue;
+        if (!built) built = build_heartbeat();
+        if (regular) {
+            Heartbeat message = *built;
+            session_.fill(now_, link, message);
+            out.emplace_back(SendHeartbeat{link, std::move(message)});
+        }
+        if (greeter && *greeter != session_.peer_boot_id()) {
+            greeted_at_[link] = now_;
+            Heartbeat message = *built;
+            session_.fill(now_, link, message);
+            message.set_peer_boot_id(*greeter);
+            message.clear_ack_sequence();
+            message.clear_ack_age_us();
+            out.emplace_back(SendHeartbeat{link, std::move(message)});
+        }
+    }
+    if (regular) {
+        send_now_ = false;
+        if (wanted_) {
+            out.emplace_back(PermitLease{now_ + std::max<Duration>(settings_.keepalive * 3 / 2, 50ms) + 50ms});
+        }
+        // Jitter of +-10 % keeps two nodes and many pairs out of step (RFC 5880 6.8.7).
+        const auto jitter = static_cast<std::int64_t>(random_() % 201) - 100;
+        const Duration pause = settings_.keepalive + settings_.keepalive * jitter / 1000;
+        next_heartbeat_ = now_ + (hurry ? std::min(fast, pause) : pause);
+        due(next_heartbeat_);
+    }
+}
+
+void Core::reserve_terms(Actions& out) {
+    if (term_storing_ || (term_failed_at_ && !due(*term_failed_at_ + 10s))) return;
+    if (highest_term_ + terms_reserved / 2 < reserved_term_) return;
+    reserved_term_ = highest_term_ + terms_reserved;
+    term_storing_ = true;
+    out.emplace_back(StoreTerm{reserved_term_});
+}
+
+std::uint64_t Core::random_number() {
+    std::uint64_t number = random_();
+    while (number == 0) number = random_();
+    return number;
+}
+
+// ---- small ----
+
+void Core::note(Actions& out, std::string kind, Severity severity, std::string text) {
+    out.emplace_back(Note{std::move(kind), severity, std::move(text), inputs()});
+}
+
+void Core::answer(Actions& out, std::uint64_t id, unsigned exit_code, std::string message, std::string hint) {
+    out.emplace_back(Answer{id, exit_code, std::move(message), std::move(hint)});
+}
+
+std::map<std::string, std::string> Core::inputs() {
+    const auto yes = [](bool b) { return b ? std::string("yes") : std::string("no"); };
+    std::map<std::string, std::string> in;
+    in["activity"] = Activity_Name(activity_);
+    if (claim_) in["term"] = std::to_string(claim_->term);
+    in["carrier"] = yes(all_carriers());
+    if (pings_.configured()) in["reached"] = yes(pings_.reached());
+    if (last_late_) in["late_ago"] = format_duration(std::chrono::duration_cast<milliseconds>(now_ - *last_late_));
+    if (!settings_.has_peer()) return in;
+    in["peer_heard"] = yes(heard());
+    if (heard()) {
+        in["peer_silence"] = format_duration(std::chrono::duration_cast<milliseconds>(now_ - session_.last_heard()));
+        in["peer_activity"] = Activity_Name(peer().activity());
+        if (peer().claim().term() != 0) in["peer_term"] = std::to_string(peer().claim().term());
+        in["peer_reached"] = yes(peer().fitness().reached());
+        in["peer_carrier"] = yes(peer().fitness().carrier());
+    }
+    in["probe_answered"] = yes(probes_.answered());
+    in["probe_silent_requests"] = std::to_string(probes_.silent_requests());
+    return in;
+}
+
+}  // namespace lbcluster::heartbeat

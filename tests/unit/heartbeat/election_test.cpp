@@ -1,0 +1,523 @@
+// HA-2, HA-4, HA-7: every row of the tables in docs/protocol.md, in virtual time.
+#include <gtest/gtest.h>
+
+#include "pair.hpp"
+
+namespace lbcluster::heartbeat::testing {
+namespace {
+
+// Both up, lb1 (the primary) active.
+void settle(Pair& p) {
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1) && p.answers(0); }, 10s));
+    p.run(3s);
+    p.forget_gaps();
+    p.nodes[0].moves = p.nodes[1].moves = 0;
+}
+void expect_quiet(const Pair& p) {
+    EXPECT_EQ(p.nodes[0].moves + p.nodes[1].moves, 0U);
+    EXPECT_EQ(p.both_answered, Duration{0});
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+void single_link(Settings& s) { s.links.resize(1); }
+void timers(Settings& s, Duration keepalive, Duration deadtime) {
+    s.keepalive = keepalive;
+    s.warntime = std::max<Duration>(2 * keepalive, deadtime * 3 / 10);
+    s.deadtime = deadtime;
+    s.vip_lease = 2s;
+}
+
+TEST(Starting, ThePrimaryBecomesActiveWhenBothAreWell) {
+    Pair p;
+    p.start_both();
+    EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 2s));
+}
+
+TEST(Starting, TheFitterOneBecomesActive) {
+    Pair p;
+    p.nodes[0].cable = false;
+    p.start_both();
+    EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 3s));
+    EXPECT_EQ(p.last_reason(1), "nobody was active and this node is fitter");
+}
+
+TEST(Starting, SameRoleTheLowerNameBecomesActive) {
+    Pair p([](Settings& s) { s.primary = true; });
+    p.start_both();
+    EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 3s));
+}
+
+TEST(Starting, ALoneNodeServesAfterInitdead) {
+    Pair p;
+    p.nodes[0].power = false;
+    p.start(1);
+    p.run(4900ms);
+    EXPECT_FALSE(p.active(1));
+    EXPECT_TRUE(p.run_until([&] { return p.active(1); }, 500ms));
+}
+
+TEST(Starting, WithoutAPeerItServesAtOnce) {
+    Pair p([](Settings& s) { s.links.clear(); });
+    p.start(0);
+    EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.answers(0); }, 10ms));
+    p.run(10s);
+    EXPECT_TRUE(p.answers(0));
+}
+
+TEST(Starting, ANodeThatComesBackStaysPassive) {
+    Pair p;
+    settle(p);
+    p.power_off(0);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 3s));
+    p.power_on(0);
+    p.run(10s);
+    EXPECT_TRUE(p.active(1));
+    EXPECT_TRUE(p.passive(0));
+    EXPECT_EQ(p.both_answered, Duration{0});
+}
+
+TEST(Starting, LeftoversAreRemovedAtOnceWhenThePeerIsActive) {
+    Pair p;
+    settle(p);
+    p.power_off(1);
+    p.nodes[1].power = true;
+    p.nodes[1].settings.address_probe = AddressProbe::off;  // else it adopts
+    p.nodes[1].held_until = p.now + 3s;
+    p.start(1);
+    EXPECT_TRUE(p.run_until([&] { return p.passive(1) && !p.holds(1); }, 500ms));
+    EXPECT_TRUE(p.active(0));
+}
+
+TEST(Starting, BothBootWhileCutAndHealLater) {
+    for (int offset_ms = 0; offset_ms <= 50; offset_ms += 5) {
+        Pair p;
+        p.passes = [](std::size_t, std::uint32_t) { return false; };
+        p.start(0);
+        p.run(milliseconds{offset_ms});
+        p.start(1);
+        p.run(12s);
+        EXPECT_EQ(p.active(0) + p.active(1), 1) << offset_ms;
+        EXPECT_LE(p.both_answered, 100ms) << offset_ms;
+        p.forget_gaps();
+        p.passes = [](std::size_t, std::uint32_t) { return true; };
+        p.run(3s);
+        EXPECT_EQ(p.active(0) + p.active(1), 1);
+        EXPECT_EQ(p.both_answered, Duration{0});
+    }
+}
+
+class Crash : public ::testing::TestWithParam<std::pair<Duration, Duration>> {};
+
+TEST_P(Crash, ThePeerServesWithinDeadtimeAndTwoKeepalives) {
+    const auto [keepalive, deadtime] = GetParam();
+    for (const bool ping_node : {true, false}) {
+        for (int i = 0; i < 20; ++i) {
+            Pair p(
+                [&, k = keepalive, d = deadtime](Settings& s) {
+                    timers(s, k, d);
+                    if (!ping_node) s.ping_nodes.clear();
+                },
+                static_cast<std::uint64_t>(i + 1));
+            settle(p);
+            p.run(keepalive * i / 20);
+            p.power_off(0);
+            ASSERT_TRUE(p.run_until([&] { return p.answers(1); }, 10s));
+            EXPECT_LE(p.longest_gap, deadtime + (ping_node ? 2 : 1) * keepalive + 1ms) << i;
+            EXPECT_EQ(p.both_answered, Duration{0});
+        }
+    }
+}
+INSTANTIATE_TEST_SUITE_P(Timers, Crash,
+                         ::testing::Values(std::pair<Duration, Duration>{100ms, 1s},
+                                           std::pair<Duration, Duration>{10ms, 30ms},
+                                           std::pair<Duration, Duration>{5ms, 15ms},
+                                           std::pair<Duration, Duration>{500ms, 6s}));
+
+TEST(Daemon, KilledAndRestartedLosesNothing) {
+    for (int pause_ms : {20, 500, 900, 1500, 2000}) {
+        Pair p;
+        settle(p);
+        p.kill(0);
+        p.run(milliseconds{pause_ms});
+        p.start(0);
+        p.run(5s);
+        expect_quiet([&]() -> const Pair& {
+            p.nodes[0].moves = 0;  // the adoption
+            return p;
+        }());
+        EXPECT_TRUE(p.active(0)) << pause_ms;
+        EXPECT_TRUE(p.passive(1)) << pause_ms;
+    }
+}
+
+TEST(Daemon, KilledAndNotRestartedTheLeaseEndsAndThePeerTakesOver) {
+    Pair p;
+    settle(p);
+    p.kill(0);
+    ASSERT_TRUE(p.run_until([&] { return !p.answers(0); }, 5s));
+    EXPECT_FALSE(p.active(1));
+    EXPECT_TRUE(p.alarmed(1, "peer-serves"));
+    ASSERT_TRUE(p.run_until([&] { return p.answers(1); }, 2s));
+    EXPECT_LE(p.longest_gap, 400ms + 10ms);
+    EXPECT_EQ(p.both_answered, Duration{0});
+}
+
+TEST(Freeze, OfAnyLengthNeverTwoAnswerAndServiceComesBack) {
+    for (const Duration stop : std::initializer_list<Duration>{200ms, 900ms, 1s, 2500ms, 2700ms, 3100ms, 4500ms, 10s}) {
+        for (int phase = 0; phase < 5; ++phase) {
+            Pair p({}, static_cast<std::uint64_t>(phase + 1));
+            settle(p);
+            p.run(phase * 23ms);
+            p.freeze(0);
+            p.run(stop);
+            p.thaw(0);
+            p.run(5s);
+            EXPECT_EQ(p.active(0) + p.active(1), 1) << format_duration(stop);
+            EXPECT_TRUE(p.answers(0) || p.answers(1));
+            EXPECT_EQ(p.both_answered, Duration{0}) << format_duration(stop);
+            EXPECT_LE(p.longest_gap, 1500ms) << format_duration(stop);
+        }
+    }
+}
+
+TEST(Freeze, OfThePassiveMovesNothing) {
+    Pair p;
+    settle(p);
+    p.freeze(1);
+    p.run(10s);
+    p.thaw(1);
+    p.run(5s);
+    expect_quiet(p);
+}
+
+TEST(Cable, OfTheActivePulledExactlyOneServes) {
+    for (const bool second_link : {true, false}) {
+        Pair p([&](Settings& s) {
+            if (!second_link) single_link(s);
+        });
+        settle(p);
+        p.set_cable(0, false);
+        ASSERT_TRUE(p.run_until([&] { return p.answers(1); }, 3s));
+        EXPECT_LE(p.longest_gap, second_link ? 20ms : 1200ms);
+        p.run(5s);
+        EXPECT_FALSE(p.active(0));
+        EXPECT_FALSE(p.holds(0));
+        p.set_cable(0, true);
+        p.run(10s);
+        EXPECT_TRUE(p.active(1));
+        EXPECT_TRUE(p.passive(0));
+        EXPECT_EQ(p.both_answered, Duration{0});
+    }
+}
+
+TEST(Cable, OfTheActivePulledWithoutPingNode) {
+    Pair p([](Settings& s) {
+        single_link(s);
+        s.ping_nodes.clear();
+    });
+    settle(p);
+    p.set_cable(0, false);
+    ASSERT_TRUE(p.run_until([&] { return p.answers(1); }, 3s));
+    EXPECT_LE(p.longest_gap, 1200ms);
+    EXPECT_FALSE(p.holds(0));  // carrier lost and the peer silent: it let go
+    p.set_cable(0, true);
+    p.run(10s);
+    EXPECT_EQ(p.active(0) + p.active(1), 1);
+    EXPECT_EQ(p.both_answered, Duration{0});
+}
+
+TEST(Cable, OfThePassivePulledMovesNothing) {
+    Pair p(single_link);
+    settle(p);
+    p.set_cable(1, false);
+    p.run(10s);
+    EXPECT_FALSE(p.active(1));
+    p.set_cable(1, true);
+    p.run(10s);
+    expect_quiet(p);
+    EXPECT_TRUE(p.active(0));
+}
+
+TEST(Cable, BouncingMovesAtMostOnce) {
+    Pair p;
+    settle(p);
+    for (int i = 0; i < 6; ++i) {
+        p.set_cable(0, i % 2 == 1);
+        p.run(100ms);
+    }
+    p.run(10s);
+    EXPECT_LE(p.nodes[0].moves + p.nodes[1].moves, 2U);
+    EXPECT_EQ(p.active(0) + p.active(1), 1);
+    EXPECT_EQ(p.both_answered, Duration{0});
+}
+
+TEST(Split, HeartbeatsCutButTheLanIsFineMovesNothing) {
+    for (const double loss : {0.0, 0.1, 0.2, 0.3}) {
+        for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+            Pair p({}, seed);
+            settle(p);
+            p.passes = [](std::size_t, std::uint32_t) { return false; };
+            p.loss = loss;
+            p.run(30s);
+            expect_quiet(p);
+            EXPECT_TRUE(p.alarmed(1, "peer-serves"));
+            EXPECT_TRUE(p.alarmed(0, "peer-dead"));
+            p.loss = 0;
+            p.passes = [](std::size_t, std::uint32_t) { return true; };
+            p.run(5s);
+            expect_quiet(p);
+        }
+    }
+}
+
+TEST(Split, OneWayLossMovesNothing) {
+    for (std::size_t mute : {0U, 1U}) {
+        Pair p;
+        settle(p);
+        p.passes = [mute](std::size_t from, std::uint32_t) { return from != mute; };
+        p.run(15s);
+        expect_quiet(p);
+        EXPECT_TRUE(p.alarmed(mute, "peer-does-not-hear"));
+        p.passes = [](std::size_t, std::uint32_t) { return true; };
+        p.run(5s);
+        expect_quiet(p);
+        EXPECT_TRUE(p.active(0));
+    }
+}
+
+TEST(Split, EverythingFilteredThenHealedExactlyOneStays) {
+    Pair p([](Settings& s) { s.ping_nodes.clear(); });
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.deaf_fabric = true;
+    p.run(5s);
+    EXPECT_TRUE(p.active(0) && p.active(1));  // what two nodes cannot solve
+    const unsigned announced = p.nodes[1].announces;
+    p.forget_gaps();
+    p.passes = [](std::size_t from, std::uint32_t) { return from == 0; };  // the winner hears first
+    p.run(250ms);
+    EXPECT_TRUE(p.noted(1, "conflict"));
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    p.run(2s);
+    EXPECT_TRUE(p.active(1));  // the later claim has the higher term
+    EXPECT_TRUE(p.passive(0));
+    EXPECT_LE(p.both_answered, 250ms + 3 * 110ms);
+    EXPECT_GE(p.nodes[1].announces, announced + 2);  // at the conflict and after it
+    EXPECT_TRUE(p.noted(1, "conflict-end"));
+}
+
+TEST(Split, HealedTheWinnerAnnouncesEvenIfItNeverSawTheConflict) {
+    Pair p([](Settings& s) { s.ping_nodes.clear(); });
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.deaf_fabric = true;
+    p.run(5s);
+    ASSERT_TRUE(p.active(0) && p.active(1));
+    const unsigned announced = p.nodes[1].announces;
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    p.run(2s);
+    EXPECT_TRUE(p.active(1) && p.passive(0));
+    EXPECT_GE(p.nodes[1].announces, announced + 1);
+}
+
+TEST(Split, OnlyOneDirectionHealsAfterADual) {
+    for (std::size_t mute : {0U, 1U}) {
+        Pair p([](Settings& s) { s.ping_nodes.clear(); });
+        settle(p);
+        p.passes = [](std::size_t, std::uint32_t) { return false; };
+        p.deaf_fabric = true;
+        p.run(5s);
+        ASSERT_TRUE(p.active(0) && p.active(1));
+        p.passes = [mute](std::size_t from, std::uint32_t) { return from != mute; };
+        p.run(6s);
+        EXPECT_EQ(p.active(0) + p.active(1), 1) << mute;
+    }
+}
+
+TEST(Split, BothServeIsNoticedByTheProbeAlone) {
+    Pair p([](Settings& s) { s.ping_nodes.clear(); });
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.deaf_fabric = true;
+    p.run(5s);
+    ASSERT_TRUE(p.active(0) && p.active(1));
+    p.deaf_fabric = false;
+    p.run(1s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_FALSE(p.active(1));  // the configured secondary yields
+    p.run(10s);
+    EXPECT_EQ(p.active(0) + p.active(1), 1);
+}
+
+TEST(Isolation, ALoneNodeKeepsServingWhenItsGatewayReboots) {
+    Pair p;
+    settle(p);
+    p.power_off(1);
+    p.run(30s);
+    p.gateway = false;
+    p.run(30s);
+    p.gateway = true;
+    p.run(5s);
+    expect_quiet(p);
+}
+
+TEST(Isolation, StrictAlwaysReleases) {
+    Pair p([](Settings& s) { s.isolation = Isolation::strict; });
+    settle(p);
+    p.power_off(1);
+    p.run(30s);
+    p.gateway = false;
+    p.run(3s);
+    EXPECT_FALSE(p.active(0));
+    p.gateway = true;
+    p.run(5s);
+    EXPECT_TRUE(p.active(0));
+}
+
+TEST(Isolation, HoldNeverReleases) {
+    Pair p([](Settings& s) {
+        s.isolation = Isolation::hold;
+        single_link(s);
+    });
+    settle(p);
+    p.set_cable(0, false);
+    p.run(5s);
+    EXPECT_TRUE(p.active(0));
+}
+
+TEST(PingNode, DownForBothMovesNothing) {
+    Pair p;
+    settle(p);
+    p.gateway = false;
+    p.run(20s);
+    expect_quiet(p);
+    EXPECT_TRUE(p.active(0));
+}
+
+TEST(PingNode, DownForBothDoesNotPreventTakeover) {
+    Pair p;
+    settle(p);
+    p.gateway = false;
+    p.run(10s);
+    p.power_off(0);
+    EXPECT_TRUE(p.run_until([&] { return p.answers(1); }, 2s));
+}
+
+TEST(PingNode, BlinkingUnderBothMovesNothing) {
+    Pair p;
+    settle(p);
+    for (int i = 0; i < 20; ++i) {
+        p.gateway = i % 2 == 1;
+        p.run(700ms);
+    }
+    p.gateway = true;
+    p.run(5s);
+    expect_quiet(p);
+}
+
+TEST(PingNode, NeverAnsweredALoneBootTakesOverWithAnAlarm) {
+    Pair p;
+    p.gateway = false;
+    p.start(0);
+    p.run(14s);
+    EXPECT_FALSE(p.active(0));
+    EXPECT_TRUE(p.run_until([&] { return p.active(0); }, 3s));
+    EXPECT_TRUE(p.alarmed(0, "without-witness"));
+}
+
+TEST(Noise, LossMovesNothing) {
+    for (const double loss : {0.1, 0.2, 0.3}) {
+        for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+            Pair p({}, seed);
+            settle(p);
+            p.loss = loss;
+            p.run(120s);
+            p.loss = 0;
+            p.run(3s);
+            expect_quiet(p);
+        }
+    }
+}
+
+TEST(Noise, ReplayIntoALaterLifeChangesNothing) {
+    Pair p;
+    settle(p);
+    const auto tape = p.tape[0];
+    p.power_off(1);
+    p.run(5s);
+    p.power_on(1);
+    p.run(3s);
+    for (const auto& [link, message] : tape) {
+        const Verdict v = p.deliver(1, link, message);
+        EXPECT_TRUE(v == Verdict::greeting || v == Verdict::old_session || v == Verdict::replayed) << name_of(v);
+    }
+    p.run(3s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_TRUE(p.passive(1));
+    EXPECT_EQ(p.nodes[1].moves, 0U);
+}
+
+TEST(Differences, InTheConfigurationMoveNothing) {
+    Pair p;
+    p.nodes[1].settings.config_digest = 8;
+    p.nodes[1].settings.floating_ips.push_back({*IpPrefix::parse("10.77.0.201"), "eth0", ""});
+    settle(p);
+    p.run(30s);
+    expect_quiet(p);
+    EXPECT_TRUE(p.alarmed(0, "config-differs"));
+}
+
+TEST(Differences, TheLargerDeadtimeCounts) {
+    Pair p([](Settings& s) { s.ping_nodes.clear(); });
+    p.nodes[0].settings.deadtime = 3s;
+    p.nodes[0].settings.vip_lease = 5s;
+    settle(p);
+    p.power_off(0);
+    ASSERT_TRUE(p.run_until([&] { return p.answers(1); }, 10s));
+    EXPECT_GE(p.longest_gap, 2800ms);
+}
+
+TEST(Differences, ANewerVersionOfThePeerIsStillAlive) {
+    Pair p;
+    p.tamper = [](Heartbeat& m) { m.set_version(99); };
+    settle(p);
+    EXPECT_TRUE(p.alarmed(0, "peer-newer"));
+    p.run(5s);
+    expect_quiet(p);
+}
+
+TEST(Claims, HigherTermThenPrimaryThenLowerName) {
+    EXPECT_TRUE(beats({2, false, "b"}, {1, true, "a"}));
+    EXPECT_TRUE(beats({1, true, "b"}, {1, false, "a"}));
+    EXPECT_TRUE(beats({1, true, "a"}, {1, true, "b"}));
+    EXPECT_FALSE(beats({1, true, "a"}, {1, true, "a"}));
+}
+
+TEST(Claims, TermsNeverGoDownOverRestarts) {
+    Pair p;
+    settle(p);
+    const auto before = p.nodes[0].core->claim()->term;
+    p.power_off(1);
+    p.kill(0);
+    p.run(10s);
+    p.start(0);
+    ASSERT_TRUE(p.run_until([&] { return p.active(0); }, 10s));
+    EXPECT_GT(p.nodes[0].core->claim()->term, before);
+}
+
+TEST(Reasons, EveryTransitionHasOne) {
+    Pair p;
+    settle(p);
+    p.power_off(0);
+    p.run(3s);
+    for (const Note& n : p.nodes[1].notes) {
+        EXPECT_FALSE(n.text.empty());
+        if (n.kind == "became-active") {
+            EXPECT_TRUE(n.inputs.contains("peer_silence"));
+        }
+    }
+    EXPECT_TRUE(p.noted(1, "became-active"));
+}
+
+}  // namespace
+}  // namespace lbcluster::heartbeat::testing

@@ -1,0 +1,199 @@
+// HA-2, HA-6: planned hand-overs in virtual time.
+#include <gtest/gtest.h>
+
+#include "pair.hpp"
+
+namespace lbcluster::heartbeat::testing {
+namespace {
+
+void settle(Pair& p) {
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1) && p.answers(0); }, 10s));
+    p.run(3s);
+    p.forget_gaps();
+    p.nodes[0].moves = p.nodes[1].moves = 0;
+}
+
+TEST(Handover, ActivateLosesNothing) {
+    Pair p;
+    settle(p);
+    for (int i = 0; i < 20; ++i) {
+        const std::size_t to = i % 2 == 0 ? 1 : 0;
+        p.command(to, CommandKind::activate);
+        ASSERT_TRUE(p.run_until([&] { return p.active(to) && p.passive(1 - to) && !p.holds(1 - to); }, 1s)) << i;
+        ASSERT_FALSE(p.nodes[to].answers.empty());
+        EXPECT_EQ(p.nodes[to].answers.back().exit_code, 0U);
+        p.run(1s);
+    }
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+    EXPECT_LE(p.both_answered, 20 * 10ms);
+}
+
+TEST(Handover, WithEachMessageLostItEndsWell) {
+    for (int skip = 0; skip < 40; ++skip) {
+        Pair p;
+        settle(p);
+        int count = 0;
+        p.passes = [&](std::size_t, std::uint32_t) { return count++ != skip; };
+        p.command(1, CommandKind::activate);
+        p.run(5s);
+        EXPECT_EQ(p.active(0) + p.active(1), 1) << skip;
+        EXPECT_EQ(p.nobody_answered, Duration{0}) << skip;
+        EXPECT_LE(p.both_answered, 100ms) << skip;
+        ASSERT_EQ(p.nodes[1].answers.size(), 1U) << skip;
+        EXPECT_EQ(p.nodes[1].answers[0].exit_code, 0U) << skip;
+    }
+}
+
+TEST(Handover, StandbyAndBack) {
+    Pair p;
+    settle(p);
+    p.command(0, CommandKind::standby);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.nodes[0].core->activity() == ACTIVITY_STANDBY; }, 1s));
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+    EXPECT_TRUE(p.nodes[0].stored_standby);
+    p.run(1s);
+    EXPECT_EQ(p.nodes[0].answers.back().exit_code, 0U);
+    p.power_off(1);
+    p.run(10s);
+    EXPECT_FALSE(p.active(0));
+    EXPECT_TRUE(p.alarmed(0, "nobody-serves"));
+    p.command(0, CommandKind::unstandby);
+    EXPECT_TRUE(p.run_until([&] { return p.active(0); }, 3s));
+}
+
+TEST(Handover, StandbyWithADeadPeerIsRefusedUnlessForced) {
+    Pair p;
+    settle(p);
+    p.power_off(1);
+    p.run(5s);
+    p.command(0, CommandKind::standby);
+    p.run(100ms);
+    EXPECT_EQ(p.nodes[0].answers.back().exit_code, 5U);
+    EXPECT_TRUE(p.active(0));
+    p.command(0, CommandKind::standby, true);
+    p.run(100ms);
+    EXPECT_EQ(p.nodes[0].answers.back().exit_code, 0U);
+    EXPECT_FALSE(p.holds(0));
+}
+
+TEST(Handover, RefusedWhenTheConfigurationsDiffer) {
+    Pair p;
+    p.nodes[1].settings.config_digest = 99;
+    settle(p);
+    p.command(1, CommandKind::activate);
+    p.run(2s);
+    ASSERT_FALSE(p.nodes[1].answers.empty());
+    EXPECT_EQ(p.nodes[1].answers.back().exit_code, 5U);
+    EXPECT_NE(p.nodes[1].answers.back().message.find("configurations differ"), std::string::npos);
+    EXPECT_TRUE(p.active(0));
+    p.command(1, CommandKind::activate, true);
+    EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 2s));
+}
+
+TEST(Handover, AnUnansweredOfferChangesNothing) {
+    Pair p;
+    settle(p);
+    p.passes = [](std::size_t from, std::uint32_t) { return from == 1; };  // the offer is not heard
+    p.command(0, CommandKind::standby);
+    p.run(3s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_EQ(p.nodes[0].answers.back().exit_code, 5U);
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+
+TEST(Handover, ToTheFitterOneButNotForAHiccup) {
+    Pair p([](Settings& s) { s.floating_ips.clear(); });
+    // Without tracked interfaces only the ping node tells them apart.
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 5s));
+    p.run(3s);
+    p.nodes[0].moves = p.nodes[1].moves = 0;
+    p.nodes[0].cable = false;
+    p.run(1500ms);
+    p.nodes[0].cable = true;
+    p.run(5s);
+    EXPECT_EQ(p.nodes[1].moves, 0U);
+    p.nodes[0].cable = false;
+    EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 6s));
+}
+
+TEST(Handover, FailbackAfterItsDelayAndNotAfterTheOperatorsWish) {
+    Pair p([](Settings& s) {
+        s.auto_failback = true;
+        s.failback_delay = 5s;
+    });
+    settle(p);
+    p.power_off(0);
+    p.run(3s);
+    p.power_on(0);
+    p.run(4s);
+    EXPECT_TRUE(p.active(1));
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 5s));
+    p.command(1, CommandKind::activate);
+    p.run(60s);
+    EXPECT_TRUE(p.active(1));
+}
+
+TEST(Handover, FlipLimitHoldsButNeverATakeover) {
+    Pair p([](Settings& s) { s.floating_ips.clear(); });
+    p.start_both();
+    p.run(5s);
+    for (int i = 0; i < 8; ++i) {
+        const std::size_t bad = p.active(0) ? 0 : 1;
+        p.nodes[bad].cable = false;
+        p.run(8s);
+        p.nodes[bad].cable = true;
+        p.run(4s);
+    }
+    EXPECT_LE(p.nodes[0].moves + p.nodes[1].moves, 8U);  // 1 at start, at most 3 a node
+    const std::size_t a = p.active(0) ? 0 : 1;
+    p.power_off(a);
+    EXPECT_TRUE(p.run_until([&] { return p.active(1 - a); }, 3s));
+}
+
+TEST(Stop, HandsOverFirst) {
+    Pair p;
+    settle(p);
+    p.stop(0);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 3s));
+    EXPECT_TRUE(p.active(1));
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+    EXPECT_FALSE(p.holds(0));
+}
+
+TEST(Stop, WithARefusingPeerReleasesAfterDeadtimeAndResigns) {
+    Pair p;
+    p.nodes[1].settings.config_digest = 99;
+    settle(p);
+    p.stop(0);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 5s));
+    p.run(1s);
+    EXPECT_TRUE(p.active(1));
+    EXPECT_LE(p.longest_gap, 50ms);
+}
+
+TEST(Stop, AloneReleasesAndEnds) {
+    Pair p([](Settings& s) { s.links.clear(); });
+    p.start(0);
+    p.run(1s);
+    p.stop(0);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 1s));
+    EXPECT_FALSE(p.holds(0));
+}
+
+TEST(Restart, OnBothNodesWithoutAnOutage) {
+    Pair p;
+    settle(p);
+    p.command(0, CommandKind::restart);
+    p.run(10s);
+    EXPECT_TRUE(p.nodes[0].restart_asked);
+    EXPECT_TRUE(p.nodes[1].restart_asked);
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+    EXPECT_EQ(p.both_answered, Duration{0});
+    EXPECT_TRUE(p.active(0));
+    EXPECT_TRUE(p.passive(1));
+}
+
+}  // namespace
+}  // namespace lbcluster::heartbeat::testing
