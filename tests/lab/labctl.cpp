@@ -209,7 +209,7 @@ int down(const std::string& home) {
     }
     std::istringstream made(read_file(home + "/made"));
     for (std::string node; std::getline(made, node);) fs::remove_all(lab->folder + "/" + node);
-    fs::remove(lab->folder + "/lab.log");
+    for (const char* log : {"/lab.log", "/lb1.log", "/lb2.log"}) fs::remove(lab->folder + log);
     fs::remove(home + "/standing");
     fs::remove(home + "/made");
     std::printf("the lab is down\n");

@@ -127,7 +127,7 @@ Pair::Pair(Lab& lab, const std::string& folder, const PairSpec& spec)
             lab.host(node),
             std::vector<std::string>{heartbeatd_path(), "--config-dir", config_dir(node), "--run-dir", run_dir(node),
                                      "--state-dir", state_dir(node)},
-            folder_ + "/" + node + "/heartbeatd.log");
+            folder_ + "/" + node + ".log");
     }
 }
 

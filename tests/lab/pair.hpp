@@ -1,7 +1,7 @@
 // A pair of lbcluster nodes, lb1 and lb2, in the lab: configuration files, keys, daemons under supervision, the CLI.
 //
 // FOLDER/lb1 and FOLDER/lb2 are the configuration folders; run/ and state/ below them are the other two
-// places of a node.
+// places of a node. FOLDER/lb1.log is what its heartbeatd says.
 #pragma once
 
 #include <google/protobuf/struct.pb.h>
