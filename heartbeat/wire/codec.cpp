@@ -3,7 +3,6 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
 
 #include <algorithm>
@@ -48,7 +47,7 @@ Codec::Codec(std::string own_name, KeyRing keys)
     LBC_ASSERT(is_node_name(own_name_));
     LBC_ASSERT(hmac_ != nullptr);
     known_.reserve(known_max);
-    sending_ = derive(own_name_, 0);
+    prepare();
 }
 
 Codec::Codec(Codec&&) noexcept = default;
@@ -57,35 +56,43 @@ Codec::~Codec() = default;
 
 void Codec::set_keys(KeyRing keys) {
     keys_ = std::move(keys);
-    known_.clear();
-    sending_ = derive(own_name_, 0);
+    prepare();
 }
 
-Codec::MacContext Codec::derive(std::string_view sender, std::size_t key_index) const {
-    std::string info = "lbcluster heartbeat v1 from ";
-    info += sender;
-    const auto secret = keys_.secret(key_index);
-    const auto salt = keys_.cluster_id();
-    // OSSL_PARAM wants pointers to non-const, but only reads them here.
-    std::array<OSSL_PARAM, 5> params{
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, const_cast<char*>("SHA256"), 0),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, const_cast<std::uint8_t*>(secret.data()), secret.size()),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, const_cast<std::uint8_t*>(salt.data()), salt.size()),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.data(), info.size()), OSSL_PARAM_construct_end()};
-    EVP_KDF* kdf = EVP_KDF_fetch(nullptr, "HKDF", nullptr);
-    EVP_KDF_CTX* kdf_context = EVP_KDF_CTX_new(kdf);
-    Secret key;
-    LBC_ASSERT(kdf_context != nullptr &&
-               EVP_KDF_derive(kdf_context, key.bytes().data(), key.bytes().size(), params.data()) == 1);
-    EVP_KDF_CTX_free(kdf_context);
-    EVP_KDF_free(kdf);
-
+Codec::MacContext Codec::keyed(std::span<const std::uint8_t> key) const {
     MacContext context(EVP_MAC_CTX_new(hmac_.get()));
+    // OSSL_PARAM wants a pointer to non-const, but only reads it here.
     const std::array<OSSL_PARAM, 2> digest{
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, const_cast<char*>("SHA256"), 0),
         OSSL_PARAM_construct_end()};
-    LBC_ASSERT(context != nullptr &&
-               EVP_MAC_init(context.get(), key.bytes().data(), key.bytes().size(), digest.data()) == 1);
+    LBC_ASSERT(context != nullptr && EVP_MAC_init(context.get(), key.data(), key.size(), digest.data()) == 1);
+    return context;
+}
+
+void Codec::prepare() {
+    known_.clear();
+    extracted_.clear();
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        Tag pseudo_random_key;
+        compute(keyed(keys_.cluster_id()).get(), keys_.secret(i), pseudo_random_key);
+        extracted_.push_back(keyed(pseudo_random_key));
+        OPENSSL_cleanse(pseudo_random_key.data(), pseudo_random_key.size());
+    }
+    sending_ = derive(own_name_, 0);
+}
+
+Codec::MacContext Codec::derive(std::string_view sender, std::size_t key_index) {
+    // RFC 5869, section 2.3: T(1) = HMAC(PRK, "" | info | 1), and 32 bytes need no T(2).
+    constexpr std::string_view label = "lbcluster heartbeat v1 from ";
+    std::array<std::uint8_t, label.size() + name_bytes_max + 1> info;
+    LBC_ASSERT(sender.size() <= name_bytes_max);
+    auto* at = std::copy(label.begin(), label.end(), info.begin());
+    at = std::copy(sender.begin(), sender.end(), at);
+    *at++ = 1;
+    Tag key;
+    compute(extracted_.at(key_index).get(), {info.begin(), at}, key);
+    MacContext context = keyed(key);
+    OPENSSL_cleanse(key.data(), key.size());
     return context;
 }
 

@@ -107,7 +107,9 @@ class Codec {
     };
     using Tag = std::array<std::uint8_t, 32>;
 
-    [[nodiscard]] MacContext derive(std::string_view sender, std::size_t key_index) const;
+    void prepare();
+    [[nodiscard]] MacContext keyed(std::span<const std::uint8_t> key) const;
+    [[nodiscard]] MacContext derive(std::string_view sender, std::size_t key_index);
     static void compute(EVP_MAC_CTX* context, std::span<const std::uint8_t> data, Tag& tag);
     bool verify(std::string_view sender, std::size_t key_index, std::span<const std::uint8_t> data,
                 std::span<const std::uint8_t> tag);
@@ -116,6 +118,8 @@ class Codec {
     std::string own_name_;
     KeyRing keys_;
     std::unique_ptr<EVP_MAC, MacFree> hmac_;
+    // HKDF's first half for each secret, done ahead: a forged sender costs little.
+    std::vector<MacContext> extracted_;
     MacContext sending_;
     // Only senders whose MAC was right once: forged names cannot push the peer out.
     std::vector<Derived> known_;
