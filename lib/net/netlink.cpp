@@ -25,7 +25,8 @@ constexpr std::uint32_t forever = 0xffffffff;
 // Requests in one system call. Their acknowledgements must fit into the receive buffer before we read.
 constexpr std::size_t window = 64;
 constexpr std::size_t receive_bytes = 65536;
-constexpr int dump_tries = 4;
+// A dump that others' changes interrupted is read again; each takes about a millisecond per thousand addresses.
+constexpr int dump_tries = 50;
 constexpr auto answer_within = 1s;
 
 Error system_error(const std::string& what, int code) {
@@ -79,7 +80,10 @@ void append_change(std::vector<char>& out, const AddressChange& change, bool add
         append_attribute(out, IFA_FLAGS, &flags, sizeof(flags));
         ifa_cacheinfo lifetimes{};
         lifetimes.ifa_valid = change.lease.count() > 0 ? static_cast<std::uint32_t>(change.lease.count()) : forever;
-        lifetimes.ifa_prefered = lifetimes.ifa_valid;
+        // IPv6: deprecated (RFC 4862, section 5.5.4), so that the kernel takes another address, where there is one, as
+        // the source of its own connections (RFC 6724, rule 3). Answers are not touched by that. IPv4 knows no such
+        // rule.
+        lifetimes.ifa_prefered = v4 ? lifetimes.ifa_valid : 0;
         append_attribute(out, IFA_CACHEINFO, &lifetimes, sizeof(lifetimes));
         append_attribute(out, attribute_proto, &address_protocol_ours, sizeof(address_protocol_ours));
     }

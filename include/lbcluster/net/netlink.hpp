@@ -70,7 +70,8 @@ class Netlink {
     // Only entries with a usable MAC.
     Result<std::vector<Neighbor>> neighbors();
 
-    // One answer per change, in order. Scope global, no prefix route, no broadcast; IPv6 without duplicate detection.
+    // One answer per change, in order. Scope global, no prefix route, no broadcast; IPv6 without duplicate
+    // detection and never preferred as a source address.
     std::vector<Result<void>> add(std::span<const AddressChange> changes);
     std::vector<Result<void>> remove(std::span<const AddressChange> changes);
 

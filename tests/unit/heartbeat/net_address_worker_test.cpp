@@ -3,6 +3,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <cstdio>
 #include <optional>
@@ -36,7 +37,6 @@ class Worker : public ::testing::Test {
         worker_.reset();
         auto worker = AddressWorker::start(io_, std::move(options), [this](const KernelReport& report) {
             reports_.push_back(report);
-if(getenv("DBG")) { printf("%ld rep complete=%d held=%zu missing=%zu lapsed=%zu removed=%zu %s\n", long(boottime_now().time_since_epoch()/1ms), report.complete, report.held.size(), report.missing.size(), report.lapsed.size(), report.removed_by_others.size(), report.missing.empty()?"":(report.missing[0].address.prefix.to_string()+report.missing[0].reason).c_str());}
             for (const auto& address : report.removed_by_others) removed_.push_back(address);
         });
         ASSERT_TRUE(worker) << worker.error().message;
@@ -84,6 +84,7 @@ if(getenv("DBG")) { printf("%ld rep complete=%d held=%zu missing=%zu lapsed=%zu 
     test::Namespaces namespaces_;
     std::optional<net::Netlink> netlink_;
     boost::asio::io_context io_{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{io_.get_executor()};
     std::vector<KernelReport> reports_;
     std::vector<KernelAddress> removed_;
     std::unique_ptr<AddressWorker> worker_;

@@ -3,6 +3,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
@@ -59,6 +60,7 @@ class Probe : public ::testing::Test {
     test::Namespaces namespaces_;
     std::optional<net::Netlink> netlink_;
     boost::asio::io_context io_{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{io_.get_executor()};
     std::vector<Answer> answers_;
     std::vector<IpAddress> foreign_;
     std::unique_ptr<AddressProber> prober_;

@@ -1,0 +1,82 @@
+#include "heartbeat/net/address_worker.hpp"
+
+#include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <map>
+#include <utility>
+
+#include "heartbeat/net/address_keeper.hpp"
+
+namespace lbcluster::heartbeat {
+
+Result<std::vector<KernelAddress>> scan_own_addresses(net::Netlink& netlink,
+                                                      const std::vector<KernelAddress>& configured) {
+    const auto links = netlink.links();
+    if (!links) return links.error();
+    const auto addresses = netlink.addresses();
+    if (!addresses) return addresses.error();
+    std::map<int, std::string> names;
+    for (const auto& link : *links) names[link.index] = link.name;
+    std::vector<KernelAddress> out;
+    for (const auto& address : *addresses) {
+        KernelAddress key{address.prefix, names[address.ifindex]};
+        if (is_marked_ours(address) && std::find(configured.begin(), configured.end(), key) != configured.end())
+            out.push_back(std::move(key));
+    }
+    return out;
+}
+
+AddressWorker::AddressWorker() : io_(std::make_unique<boost::asio::io_context>(1)) {}
+
+Result<std::unique_ptr<AddressWorker>> AddressWorker::start(boost::asio::io_context& daemon_io, WorkerOptions options,
+                                                            std::function<void(const KernelReport&)> on_report) {
+    std::unique_ptr<AddressWorker> worker(new AddressWorker());
+    worker->on_report_ = std::make_shared<std::function<void(const KernelReport&)>>(std::move(on_report));
+    const std::weak_ptr<std::function<void(const KernelReport&)>> receiver = worker->on_report_;
+    auto keeper = AddressKeeper::create(*worker->io_, std::move(options), [&daemon_io, receiver](KernelReport report) {
+        boost::asio::post(daemon_io, [receiver, report = std::move(report)] {
+            if (const auto alive = receiver.lock()) (*alive)(report);
+        });
+    });
+    if (!keeper) return keeper.error();
+    worker->keeper_ = std::move(keeper).value();
+    worker->thread_ = std::thread([io = worker->io_.get()] {
+        const auto guard = boost::asio::make_work_guard(*io);
+        io->run();
+    });
+    return worker;
+}
+
+AddressWorker::~AddressWorker() {
+    io_->stop();
+    if (thread_.joinable()) thread_.join();
+    keeper_.reset();
+}
+
+void AddressWorker::set_target(AddressTarget target) {
+    boost::asio::post(*io_, [this, target = std::move(target)]() mutable { keeper_->set_target(std::move(target)); });
+}
+
+void AddressWorker::permit(Instant until) {
+    boost::asio::post(*io_, [this, until] { keeper_->permit(until); });
+}
+
+void AddressWorker::hold_back(bool on) {
+    boost::asio::post(*io_, [this, on] { keeper_->hold_back(on); });
+}
+
+void AddressWorker::announce() {
+    boost::asio::post(*io_, [this] { keeper_->announce_all(); });
+}
+
+void AddressWorker::set_options(WorkerOptions options) {
+    boost::asio::post(*io_,
+                      [this, options = std::move(options)]() mutable { keeper_->set_options(std::move(options)); });
+}
+
+void AddressWorker::resync() {
+    boost::asio::post(*io_, [this] { keeper_->resync(); });
+}
+
+}  // namespace lbcluster::heartbeat
