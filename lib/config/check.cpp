@@ -158,6 +158,12 @@ void check_links(const NodeConfig& node, const std::optional<Facts>& facts, cons
 
 void check_timers(const ClusterFile& cluster, const Reporter& report) {
     const Heartbeat& given = cluster.config.heartbeat();
+    for (const char* timer : {"profile", "keepalive", "warntime", "deadtime", "initdead", "vip_lease"}) {
+        // One that the reader refused: what would be compared here is not what was meant.
+        const auto* field = Heartbeat::descriptor()->FindFieldByName(timer);
+        const bool read = given.GetReflection()->HasField(given, field);
+        if (!read && cluster.positions.contains(std::string("heartbeat.") + timer)) return;
+    }
     const HeartbeatSettings s = heartbeat_settings(given);
     const auto text = [](Duration d) { return format_duration(d); };
     // Reported at the first of the two values that stands in the file.

@@ -178,11 +178,48 @@ class Reader {
             const std::string item_path = path + "[" + std::to_string(i) + "]";
             positions_.add(item_path, item.position);
             if (is_mapping(field)) {
-                if (!expect(item, item_path, YamlNode::Kind::mapping)) continue;
-                mapping(item, item_path, *out.GetReflection()->AddMessage(&out, &field));
-            } else {
-                scalar(item, item_path, field, out);
+                pb::Message* target = out.GetReflection()->AddMessage(&out, &field);
+                if (expect(item, item_path, YamlNode::Kind::mapping)) mapping(item, item_path, *target);
+            } else if (!scalar(item, item_path, field, out)) {
+                add_placeholder(field, out);
             }
+        }
+    }
+
+    // Keeps the numbering of what follows a bad entry, so that the checks name the right place.
+    static void add_placeholder(const Field& field, pb::Message& out) {
+        const pb::Reflection& r = *out.GetReflection();
+        switch (field.cpp_type()) {
+            case Field::CPPTYPE_STRING:
+                r.AddString(&out, &field, "");
+                break;
+            case Field::CPPTYPE_BOOL:
+                r.AddBool(&out, &field, false);
+                break;
+            case Field::CPPTYPE_ENUM:
+                r.AddEnumValue(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_MESSAGE:
+                r.AddMessage(&out, &field);
+                break;
+            case Field::CPPTYPE_UINT32:
+                r.AddUInt32(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_INT32:
+                r.AddInt32(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_UINT64:
+                r.AddUInt64(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_INT64:
+                r.AddInt64(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_DOUBLE:
+                r.AddDouble(&out, &field, 0);
+                break;
+            case Field::CPPTYPE_FLOAT:
+                r.AddFloat(&out, &field, 0);
+                break;
         }
     }
 
@@ -209,14 +246,15 @@ class Reader {
         }
     }
 
-    void scalar(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out) {
-        scalar(node, path, field, out, options_of(field));
+    bool scalar(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out) {
+        return scalar(node, path, field, out, options_of(field));
     }
-    void scalar(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out,
+    bool scalar(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out,
                 const KeyOptions& options) {
-        if (!expect(node, path, YamlNode::Kind::scalar)) return;
+        if (!expect(node, path, YamlNode::Kind::scalar)) return false;
         const Error error = set_scalar(node.text, field, out, options);
         if (!error.message.empty()) report(node.position, path + ": " + error.message, error.hint);
+        return error.message.empty();
     }
 
   public:

@@ -197,6 +197,22 @@ bool check_bytes(std::string_view text, const std::string& file, Problems& probl
     return true;
 }
 
+// What to do about a syntax error: yaml-cpp says what it missed, not what was written.
+std::string syntax_hint(std::string_view text, const YAML::Mark& mark, const std::string& message) {
+    if (mark.is_null() || mark.pos < 0 || static_cast<std::size_t>(mark.pos) > text.size()) return {};
+    const std::size_t at = static_cast<std::size_t>(mark.pos);
+    const std::size_t start = at == 0 ? 0 : text.rfind('\n', at - 1) + 1;  // npos + 1 is 0
+    for (std::size_t i = start; i < text.size() && (text[i] == ' ' || text[i] == '\t'); ++i) {
+        if (text[i] == '\t') return "indent with spaces, not with tabs";
+    }
+    if (message.find("end of map not found") != std::string::npos) return "is the indentation of this line right?";
+    if (message.find("flow not found") != std::string::npos) return "is a closing ']' or '}' missing?";
+    if (message.find("illegal map value") != std::string::npos) {
+        return "put text with ': ' in it into quotes, and check the indentation";
+    }
+    return {};
+}
+
 // A read-only stream over memory that is not copied.
 class ViewBuffer : public std::streambuf {
   public:
@@ -243,7 +259,8 @@ bool parse_tree(std::string_view text, const std::string& file, YamlNode& root, 
         problems.push_back({file, refused.position.line, refused.position.column, refused.message, refused.hint});
     } catch (const YAML::Exception& error) {
         const Position position = error.mark.is_null() ? Position{} : position_of(error.mark);
-        problems.push_back({file, position.line, position.column, "YAML syntax: " + printable(error.msg), ""});
+        problems.push_back({file, position.line, position.column, "YAML syntax: " + printable(error.msg),
+                            syntax_hint(text, error.mark, error.msg)});
     } catch (const std::exception& error) {
         problems.push_back({file, 0, 0, "YAML syntax: " + printable(error.what()), ""});
     }

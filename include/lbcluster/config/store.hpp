@@ -1,0 +1,75 @@
+// Changing cluster.yaml and files/: under a lock, atomically, each change kept as a revision.
+//
+// Invariants, whenever the process or the power ends: cluster.yaml is the old or the new one, never a part of either;
+// a revision that is visible in STATE_DIR/revisions is complete; what is in force is a revision, or a hand edit that
+// becomes one with the next change. A change that was interrupted after its revision was complete is finished by the
+// next one that takes the lock (settle(), or any change).
+//
+//   STATE_DIR/lock                      flock; held while anything below is written
+//   STATE_DIR/revisions/<number>/       cluster.yaml, files/, revision.yaml (message Revision)
+//   STATE_DIR/revisions/pending         number of the revision that is being put in force
+//
+// Blocks on the disk. Safe against others that use it at the same time; not for several threads of one process.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lbcluster/base/result.hpp"
+#include "lbcluster/config/load.hpp"
+
+namespace lbcluster::config {
+
+inline constexpr std::size_t revisions_max = 100;
+inline constexpr const char* hand_edit_author = "hand edit";
+
+struct Change {
+    std::string author;
+    std::string reason;
+    std::chrono::milliseconds lock_timeout{5000};  // how long to wait for somebody else's change
+};
+
+struct Applied {
+    std::uint64_t revision = 0;
+    std::string digest;
+    bool changed = true;                     // false: the content was in force already
+    std::optional<std::uint64_t> hand_edit;  // a hand edit was found before and kept as this revision
+    Problems warnings;
+};
+
+// Why nothing was changed. `problems` if the configuration is not valid, else `error`.
+struct Refusal {
+    Error error;
+    Problems problems;
+};
+
+// Checks `cluster_yaml` (called `name` in problems) together with node.yaml, then puts it in force, bytes kept.
+Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_yaml, const std::string& name,
+                               const std::optional<Facts>& facts, const Change& change);
+// The content of an old revision, files/ too, as a new one.
+Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, const std::optional<Facts>& facts,
+                                  const Change& change);
+// Factory settings. Looks at nothing that is there: it is the way out of a broken state.
+Result<Applied, Refusal> reset(const Paths& paths, const Change& change);
+std::string factory_cluster_yaml();
+
+// Finishes an interrupted change and keeps a hand edit as a revision; returns the number of what is in force.
+Result<std::uint64_t, Refusal> settle(const Paths& paths, std::chrono::milliseconds lock_timeout);
+
+Result<Content> read_revision(const Paths& paths, std::uint64_t number);
+
+// `bytes` at `path`, old or new whatever happens: temporary file beside it, fsync, rename, fsync of the folder. Keeps
+// mode and owner of what stood there; `mode` for a new one. Takes no lock.
+Result<void> write_atomically(const std::string& path, const std::string& bytes, unsigned mode);
+
+// Unified diff, three lines of context; empty if they are the same.
+std::string unified_diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
+                         const std::string& new_name);
+// The same over all of two contents.
+std::string unified_diff(const Content& old_content, const Content& new_content, const std::string& old_name,
+                         const std::string& new_name);
+
+}  // namespace lbcluster::config

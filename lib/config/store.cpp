@@ -1,0 +1,351 @@
+#include "lbcluster/config/store.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <thread>
+
+#include "lbcluster/base/time.hpp"
+#include "lib/config/file_ops.hpp"
+
+namespace lbcluster::config {
+namespace {
+
+constexpr mode_t folder_mode = 0750;
+constexpr mode_t file_mode = 0640;
+
+std::string folder_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    if (slash == std::string::npos) return ".";
+    return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<file_ops::Fd> take_lock(const Paths& paths, std::chrono::milliseconds timeout) {
+    const auto made = file_ops::make_folders(paths.state_dir, folder_mode);
+    if (!made) return made.error();
+    const std::string path = paths.state_dir + "/lock";
+    file_ops::Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600));
+    if (!fd) return file_ops::system_error("lock", path, errno);
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) return file_ops::system_error("lock", path, errno);
+        if (std::chrono::steady_clock::now() >= deadline) {
+            return Error{"another change of the configuration is going on (" + path + " is locked)", "try again",
+                         EWOULDBLOCK};
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return fd;
+}
+
+// Everything below runs with the lock held.
+class Store {
+  public:
+    explicit Store(const Paths& paths) : paths_(paths) {}
+
+    Result<void> open() { return file_ops::make_folders(paths_.revisions_dir(), folder_mode); }
+
+    // A change that was interrupted: finished if what is in force is exactly what it started from (or half of it).
+    Result<void> finish_pending() {
+        const auto text = file_ops::read_file(pending_file(), 64, false);
+        if (!text) return text.error().code == ENOENT ? Result<void>{} : Result<void>{text.error()};
+        std::uint64_t number = 0;
+        std::from_chars(text->data(), text->data() + text->size(), number);
+        const auto wanted = read_revision(paths_, number);
+        if (wanted && was_interrupted(number, *wanted)) {
+            const auto done = put_in_force(*wanted);
+            if (!done) return done;
+        }
+        return clear_pending();
+    }
+
+    // Keeps what is in force if it is not the newest revision. The number of what is in force, 0 if there is nothing.
+    Result<std::uint64_t> keep_hand_edit(std::optional<std::uint64_t>* kept) {
+        const auto current = read_content(paths_.config_dir);
+        if (!current) {
+            return current.error().code == ENOENT ? Result<std::uint64_t>{0} : Result<std::uint64_t>{current.error()};
+        }
+        const std::string digest = digest_of(*current);
+        const auto revisions = history(paths_);
+        if (!revisions.empty() && revisions.front().digest() == digest) return revisions.front().number();
+        Change change{hand_edit_author, "cluster.yaml or files/ was changed by hand"};
+        if (revisions.empty()) change.reason = "what was there first";
+        for (const Revision& old : revisions) {
+            if (old.digest() != digest) continue;
+            change.reason += ", back to revision " + std::to_string(old.number());
+            break;
+        }
+        const std::string parent = revisions.empty() ? "" : revisions.front().digest();
+        const std::uint64_t number = next_number();
+        const auto written = write_revision(number, *current, digest, parent, change);
+        if (!written) return written.error();
+        *kept = number;
+        const auto pruned = prune();
+        if (!pruned) return pruned.error();
+        return number;
+    }
+
+    // The content as a new revision, in force.
+    Result<Applied> commit(const Content& content, const Change& change) {
+        Applied applied;
+        applied.digest = digest_of(content);
+        const auto current = keep_hand_edit(&applied.hand_edit);
+        // What cannot be read cannot be kept, and must not keep `reset` from helping; any other trouble ends it here.
+        if (!current && read_content(paths_.config_dir)) return current.error();
+        const auto revisions = history(paths_);
+        const bool in_force = current && *current != 0;
+        const std::string parent = in_force && !revisions.empty() ? revisions.front().digest() : "";
+        if (in_force && parent == applied.digest) {
+            applied.revision = *current;
+            applied.changed = false;
+            return applied;
+        }
+        applied.revision = next_number();
+        // Before the revision is visible: a visible one that is not in force and not pending would look as if
+        // somebody had gone back by hand.
+        const auto pending = write_atomically(pending_file(), std::to_string(applied.revision), file_mode);
+        if (!pending) return pending.error();
+        auto done = write_revision(applied.revision, content, applied.digest, parent, change);
+        if (done) done = put_in_force(content);
+        if (!done) {
+            // Back to the old state: no revision remains of a change that failed.
+            (void)file_ops::remove_tree(revision_dir(applied.revision));
+            (void)clear_pending();
+            return done.error();
+        }
+        // It is in force: what is left over by trouble in tidying up is removed by the next change.
+        (void)clear_pending();
+        (void)prune();
+        return applied;
+    }
+
+  private:
+    [[nodiscard]] std::string pending_file() const { return paths_.revisions_dir() + "/pending"; }
+    [[nodiscard]] std::string revision_dir(std::uint64_t number) const {
+        return paths_.revisions_dir() + "/" + std::to_string(number);
+    }
+
+    [[nodiscard]] std::uint64_t next_number() const {
+        const auto revisions = history(paths_);
+        std::uint64_t number = revisions.empty() ? 1 : revisions.front().number() + 1;
+        // A damaged folder that history() passes over keeps its number.
+        while (::access(revision_dir(number).c_str(), F_OK) == 0) ++number;
+        return number;
+    }
+
+    bool was_interrupted(std::uint64_t number, const Content& wanted) const {
+        const auto revisions = history(paths_);
+        const auto pending =
+            std::find_if(revisions.begin(), revisions.end(), [&](const Revision& r) { return r.number() == number; });
+        if (pending == revisions.end()) return false;
+        const auto current = read_content(paths_.config_dir);
+        if (!current) return current.error().code == ENOENT && !pending->has_parent();
+        if (digest_of(*current) == pending->parent()) return true;
+        // files/ new already, cluster.yaml still old.
+        for (const Revision& revision : revisions) {
+            if (revision.number() >= number || revision.digest() != pending->parent()) continue;
+            const auto parent = read_revision(paths_, revision.number());
+            return parent && current->files == wanted.files && current->cluster_yaml == parent->cluster_yaml;
+        }
+        return false;
+    }
+
+    static Result<void> write_files(const std::string& folder, const std::map<std::string, std::string>& files) {
+        auto done = file_ops::make_folder(folder, folder_mode);
+        for (auto file = files.begin(); file != files.end() && done; ++file) {
+            const std::string path = folder + "/" + file->first;
+            done = file_ops::make_folders(folder_of(path), folder_mode);
+            if (done) done = file_ops::write_new_file(path, file->second, file_mode);
+            if (done) done = file_ops::sync_folder(folder_of(path));
+        }
+        if (done) done = file_ops::sync_folder(folder);
+        return done;
+    }
+
+    Result<void> write_revision(std::uint64_t number, const Content& content, const std::string& digest,
+                                const std::string& parent, const Change& change) {
+        Revision revision;
+        revision.set_number(number);
+        revision.set_digest(digest);
+        if (!parent.empty()) revision.set_parent(parent);
+        revision.set_author(change.author);
+        const auto now = std::chrono::system_clock::now().time_since_epoch();
+        revision.set_time(format_rfc3339(
+            static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count())));
+        revision.set_reason(change.reason);
+
+        const std::string building = paths_.revisions_dir() + "/.new";
+        auto done = file_ops::remove_tree(building);
+        if (done) done = file_ops::make_folder(building, folder_mode);
+        if (done) done = file_ops::write_new_file(building + "/cluster.yaml", content.cluster_yaml, file_mode);
+        if (done && !content.files.empty()) done = write_files(building + "/files", content.files);
+        if (done) done = file_ops::write_new_file(building + "/revision.yaml", to_yaml(revision), file_mode);
+        if (done) done = file_ops::sync_folder(building);
+        if (done) done = file_ops::rename_over(building, revision_dir(number));
+        if (done) return file_ops::sync_folder(paths_.revisions_dir());
+        (void)file_ops::remove_tree(building);
+        return done;
+    }
+
+    // files/ first: nothing reads them but by cluster.yaml.
+    Result<void> put_in_force(const Content& content) {
+        auto done = file_ops::make_folders(paths_.config_dir, 0755);
+        if (!done) return done;
+        const auto current = read_content(paths_.config_dir);
+        const bool same_files = current && current->files == content.files;
+        const bool had_none = !current && current.error().code == ENOENT && content.files.empty();
+        if (!same_files && !had_none) done = replace_files(content.files);
+        if (!done || (current && current->cluster_yaml == content.cluster_yaml)) return done;
+        done = write_atomically(paths_.cluster_file(), content.cluster_yaml, file_mode);
+        if (!done && current && !same_files) (void)replace_files(current->files);  // the disk is full: back to the old
+        return done;
+    }
+
+    Result<void> replace_files(const std::map<std::string, std::string>& files) {
+        const std::string building = paths_.config_dir + "/.files.new";
+        auto done = file_ops::remove_tree(building);
+        if (done) done = write_files(building, files);
+        struct stat info{};
+        const bool exists = ::lstat(paths_.files_dir().c_str(), &info) == 0;
+        if (done) {
+            done = exists ? file_ops::exchange(building, paths_.files_dir())
+                          : file_ops::rename_over(building, paths_.files_dir());
+        }
+        if (done) done = file_ops::sync_folder(paths_.config_dir);
+        const auto cleaned = file_ops::remove_tree(building);
+        return done ? cleaned : done;
+    }
+
+    Result<void> clear_pending() {
+        auto done = file_ops::remove_tree(pending_file());
+        if (done) done = file_ops::sync_folder(paths_.revisions_dir());
+        return done;
+    }
+
+    // The oldest ones beyond revisions_max go, each by one rename before its files do.
+    Result<void> prune() {
+        const auto revisions = history(paths_);
+        for (std::size_t i = revisions_max; i < revisions.size(); ++i) {
+            const std::string going = paths_.revisions_dir() + "/.old";
+            auto done = file_ops::remove_tree(going);
+            if (done) done = file_ops::rename_over(revision_dir(revisions[i].number()), going);
+            if (done) done = file_ops::remove_tree(going);
+            if (!done) return done;
+        }
+        return {};
+    }
+
+    const Paths& paths_;
+};
+
+Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, const Change& change,
+                                   Problems warnings) {
+    const auto lock = take_lock(paths, change.lock_timeout);
+    if (!lock) return Refusal{lock.error(), {}};
+    Store store(paths);
+    auto ready = store.open();
+    if (ready) ready = store.finish_pending();
+    if (!ready) return Refusal{ready.error(), {}};
+    auto applied = store.commit(content, change);
+    if (!applied) return Refusal{applied.error(), {}};
+    applied->warnings = std::move(warnings);
+    return std::move(*applied);
+}
+
+// Checks `content` as what would be in force on this node.
+LoadResult check_content(const Paths& paths, const Content& content, const std::string& name,
+                         const std::optional<Facts>& facts) {
+    auto node = file_ops::read_file(paths.node_file(), text_bytes_max, true);
+    std::optional<std::string> node_text;
+    if (node) node_text = std::move(*node);
+    LoadResult result = load_texts(node_text, content.cluster_yaml, name, facts);
+    if (!node_text) {
+        Problem problem{"node.yaml", 0, 0, node.error().message, node.error().hint};
+        if (node.error().code == ENOENT) problem.hint = "write one with at least 'node: NAME'";
+        result.problems.push_back(problem);
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<void> write_atomically(const std::string& path, const std::string& bytes, unsigned mode) {
+    const std::string folder = folder_of(path);
+    const std::string temporary = folder + "/." + path.substr(path.rfind('/') + 1) + ".new";
+    struct stat info{};
+    const bool existed = ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+    auto done = file_ops::remove_tree(temporary);
+    if (done) done = file_ops::write_new_file(temporary, bytes, existed ? info.st_mode & 07777U : mode);
+    // Only root can give files away; for others the owner is the same anyway.
+    if (done && existed) (void)!::lchown(temporary.c_str(), info.st_uid, info.st_gid);
+    if (done) done = file_ops::rename_over(temporary, path);
+    if (done) return file_ops::sync_folder(folder);
+    (void)file_ops::remove_tree(temporary);
+    return done;
+}
+
+Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_yaml, const std::string& name,
+                               const std::optional<Facts>& facts, const Change& change) {
+    Content content{cluster_yaml, {}};
+    const auto current = read_content(paths.config_dir);
+    if (current) {
+        content.files = current->files;
+    } else if (current.error().code != ENOENT) {
+        return Refusal{current.error(), {}};
+    }
+    LoadResult checked = check_content(paths, content, name, facts);
+    if (!checked.ok()) return Refusal{{"the configuration is not valid", "", 0}, std::move(checked.problems)};
+    return change_to(paths, content, change, std::move(checked.problems));
+}
+
+Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, const std::optional<Facts>& facts,
+                                  const Change& change) {
+    const auto content = read_revision(paths, number);
+    if (!content) return Refusal{content.error(), {}};
+    const std::string name = "cluster.yaml of revision " + std::to_string(number);
+    LoadResult checked = check_content(paths, *content, name, facts);
+    if (!checked.ok()) {
+        return Refusal{{"revision " + std::to_string(number) + " is not valid on this node", "", 0},
+                       std::move(checked.problems)};
+    }
+    return change_to(paths, *content, change, std::move(checked.problems));
+}
+
+std::string factory_cluster_yaml() {
+    return "# Factory settings: no floating IPs, heartbeat timers of the profile 'lan'.\n"
+           "heartbeat:\n"
+           "  profile: lan\n"
+           "floating_ips: []\n";
+}
+
+Result<Applied, Refusal> reset(const Paths& paths, const Change& change) {
+    return change_to(paths, {factory_cluster_yaml(), {}}, change, {});
+}
+
+Result<std::uint64_t, Refusal> settle(const Paths& paths, std::chrono::milliseconds lock_timeout) {
+    const auto lock = take_lock(paths, lock_timeout);
+    if (!lock) return Refusal{lock.error(), {}};
+    Store store(paths);
+    auto ready = store.open();
+    if (ready) ready = store.finish_pending();
+    if (!ready) return Refusal{ready.error(), {}};
+    std::optional<std::uint64_t> kept;
+    const auto number = store.keep_hand_edit(&kept);
+    if (!number) return Refusal{number.error(), {}};
+    return *number;
+}
+
+Result<Content> read_revision(const Paths& paths, std::uint64_t number) {
+    auto content = read_content(paths.revisions_dir() + "/" + std::to_string(number));
+    if (!content && content.error().code == ENOENT) {
+        return Error{"there is no revision " + std::to_string(number), "'lbcluster config history' lists them", ENOENT};
+    }
+    return content;
+}
+
+}  // namespace lbcluster::config
