@@ -9,6 +9,10 @@ namespace lbcluster::cli {
 
 struct Context;
 
+void register_status(CLI::App& app, Context& context);
+void register_events(CLI::App& app, Context& context);
+void register_control(CLI::App& app, Context& context);
+
 void register_key(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

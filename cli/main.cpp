@@ -46,6 +46,9 @@ int run(int argc, char** argv) {
     CLI::App app("Load balancer cluster: what it does now, and how to change it", "lbcluster");
     add_global_options(app, context);
     // The commands, in the order of --help.
+    register_status(app, context);
+    register_events(app, context);
+    register_control(app, context);
     register_key(app, context);
     try {
         app.parse(argc, argv);

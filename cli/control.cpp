@@ -1,0 +1,156 @@
+// lbcluster activate, standby, unstandby, heartbeat restart: planned changes of who serves (HA-6). heartbeatd decides
+// and answers when it is done; this waits for the answer and says what is true then.
+#include <poll.h>
+
+#include <CLI/App.hpp>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "commands.hpp"
+#include "context.hpp"
+#include "lbcluster/base/time.hpp"
+#include "lbcluster/bus/request.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+constexpr auto refusal_time = 500ms;  // with --no-wait: what heartbeatd refuses it refuses at once
+constexpr auto state_time = 1s;
+constexpr auto wait_max = 1h;
+
+struct Options {
+    std::string wait = "10s";
+    bool no_wait = false;
+    bool force = false;
+};
+
+struct Truth {
+    std::string name;
+    std::string activity;
+};
+
+Truth ask_truth(const Context& context) {
+    const auto items = bus::fetch(context.paths.socket_of("heartbeatd"), "node", state_time);
+    if (!items.ok() || items.value().empty()) {
+        return {};
+    }
+    return {items.value()[0].node().name(), items.value()[0].node().activity()};
+}
+
+void succeed(const Context& context, std::string message, const char* what) {
+    const Truth truth = ask_truth(context);
+    if (message.empty()) {
+        message = truth.activity.empty() ? std::string(what) + ": done" : truth.name + " is " + truth.activity + " now";
+    }
+    if (context.json) {
+        return print_json(
+            {{"result", "done"}, {"message", message}, {"node", {{"name", truth.name}, {"activity", truth.activity}}}});
+    }
+    print(harmless(message) + "\n");
+}
+
+// heartbeatd ended before it answered, as a restart has it: done when one answers again.
+bool comes_back(const Context& context, std::chrono::steady_clock::time_point until) {
+    while (std::chrono::steady_clock::now() < until) {
+        if (!ask_truth(context).activity.empty()) {
+            return true;
+        }
+        ::poll(nullptr, 0, 50);
+    }
+    return false;
+}
+
+void transport_failed(Context& context, const bus::Call& call, const Error& error, const Options& options,
+                      std::chrono::steady_clock::time_point until) {
+    const char* what = call.has_heartbeat_restart() ? "heartbeat restart" : "the change";
+    if (error.code == ETIMEDOUT && options.no_wait) {
+        return succeed(context, "heartbeatd has taken the call; its end was not waited for", what);
+    }
+    if (error.code == ETIMEDOUT) {
+        fail(context, exit_timed_out,
+             {"heartbeatd has not finished within " + options.wait,
+              "it may still do so: see 'lbcluster status'; --wait gives it more time", ETIMEDOUT});
+        return;
+    }
+    if (error.code == ECONNRESET && call.has_heartbeat_restart()) {
+        if (options.no_wait || comes_back(context, until)) {
+            return succeed(context, "heartbeatd was restarted on this node", what);
+        }
+        fail(context, exit_timed_out,
+             {"heartbeatd ended and has not come back within " + options.wait,
+              "see 'systemctl status lbcluster-heartbeatd' and its log", ETIMEDOUT});
+        return;
+    }
+    fail(context, bus::exit_code_of(error), error);
+}
+
+void run(Context& context, const bus::Call& call, const Options& options, const char* what) {
+    const auto wait = parse_duration(options.wait);
+    if (!wait.ok() || wait.value() <= 0ns || wait.value() > wait_max) {
+        fail(context, exit_usage,
+             {"--wait " + options.wait + ": " +
+                  (wait.ok() ? "must be more than 0 and at most 1h" : wait.error().message),
+              "for example --wait 10s"});
+        return;
+    }
+    const auto patience = options.no_wait ? std::chrono::milliseconds(refusal_time)
+                                          : std::chrono::ceil<std::chrono::milliseconds>(wait.value());
+    const auto until = std::chrono::steady_clock::now() + patience;
+    const auto reply = bus::call(context.paths.socket_of("heartbeatd"), call, patience);
+    if (!reply.ok()) {
+        return transport_failed(context, call, reply.error(), options, until);
+    }
+    if (reply.value().exit_code() == exit_done) {
+        return succeed(context, reply.value().message(), what);
+    }
+    const std::uint32_t code = reply.value().exit_code();
+    fail(context, code <= exit_timed_out ? static_cast<int>(code) : exit_failed,
+         {reply.value().message(), reply.value().hint()});
+}
+
+void add_wait(CLI::App* command, const std::shared_ptr<Options>& options) {
+    command->add_option("--wait", options->wait, "How long to wait until it is done")->capture_default_str();
+    command->add_flag("--no-wait", options->no_wait, "Do not wait until it is done");
+}
+
+}  // namespace
+
+void register_control(CLI::App& app, Context& context) {
+    auto options = std::make_shared<Options>();
+    auto* activate = app.add_subcommand("activate", "Planned hand-over: this node becomes the active one");
+    activate->add_flag("--force", options->force, "Even if this node is the less fit one");
+    add_wait(activate, options);
+    activate->callback([&context, options] {
+        bus::Call call;
+        call.mutable_activate()->set_force(options->force);
+        run(context, call, *options, "activate");
+    });
+    auto* standby = app.add_subcommand("standby", "Planned hand-over to the peer; this node stays out until unstandby");
+    standby->add_flag("--force", options->force, "Even if the peer does not take over");
+    add_wait(standby, options);
+    standby->callback([&context, options] {
+        bus::Call call;
+        call.mutable_standby()->set_force(options->force);
+        run(context, call, *options, "standby");
+    });
+    auto* unstandby = app.add_subcommand("unstandby", "End of standby: this node may take over again");
+    add_wait(unstandby, options);
+    unstandby->callback([&context, options] {
+        bus::Call call;
+        call.mutable_unstandby();
+        run(context, call, *options, "unstandby");
+    });
+    auto* heartbeat = app.add_subcommand("heartbeat", "The heartbeat between the nodes");
+    heartbeat->require_subcommand(1);
+    auto* restart = heartbeat->add_subcommand("restart", "Restart heartbeatd on both nodes, without an outage");
+    add_wait(restart, options);
+    restart->callback([&context, options] {
+        bus::Call call;
+        call.mutable_heartbeat_restart();
+        run(context, call, *options, "heartbeat restart");
+    });
+}
+
+}  // namespace lbcluster::cli

@@ -1,0 +1,97 @@
+#include "lbcluster/base/time.hpp"
+#include "status_view.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+Json time_json(std::uint64_t realtime_ms) {
+    return realtime_ms == 0 ? Json(nullptr) : Json(format_rfc3339(realtime_ms));
+}
+
+template <class List, class F>
+Json array_of(const List& list, F make) {
+    Json out = Json::array();
+    for (const auto& entry : list) {
+        out.push_back(make(entry));
+    }
+    return out;
+}
+
+Json peer_json(const bus::PeerStatus& peer) {
+    return {{"name", peer.name()},
+            {"role", peer.role()},
+            {"activity", peer.activity()},
+            {"state", peer.state().empty() ? "none" : peer.state()},
+            {"last_heard_ms", peer.heard() ? Json(peer.last_heard_ms()) : Json(nullptr)}};
+}
+
+void add_node(Json& out, const bus::NodeStatus& node) {
+    out["node"] = {{"name", node.name()},         {"role", node.role()},
+                   {"activity", node.activity()}, {"since", time_json(node.since_ms())},
+                   {"term", node.term()},         {"reason", node.reason()}};
+    out["peer"] = peer_json(node.peer());
+    out["link"] = node.link().empty() ? "none" : node.link();
+    out["links"] = array_of(node.links(), [](const bus::LinkStatus& link) {
+        return Json{{"name", link.name()},
+                    {"kind", link.kind()},
+                    {"state", link.state()},
+                    {"rtt_us", link.rtt_us()},
+                    {"error", link.error()}};
+    });
+    out["ping_nodes"] = array_of(node.ping_nodes(), [](const bus::PingNodeStatus& ping) {
+        return Json{{"address", ping.address()}, {"reachable", ping.reachable()}, {"rtt_us", ping.rtt_us()}};
+    });
+    out["floating_ips"] = array_of(node.floating_ips(), [](const bus::FloatingIpStatus& ip) {
+        return Json{
+            {"address", ip.address()}, {"interface", ip.interface()}, {"held", ip.held()}, {"error", ip.error()}};
+    });
+}
+
+}  // namespace
+
+Json status_json(const StatusView& view) {
+    Json out = Json::object();
+    if (view.node) {
+        add_node(out, *view.node);
+    } else {
+        out["node"] = nullptr;
+        out["peer"] = nullptr;
+        out["link"] = "down";
+        out["links"] = out["ping_nodes"] = out["floating_ips"] = Json::array();
+    }
+    out["services"] = Json::array();
+    out["config"] = {
+        {"revision", view.config.revision()}, {"digest", view.config.digest()}, {"error", view.config.error()}};
+    out["replication"] = {{"state", "none"}, {"peer_revision", nullptr}, {"error", ""}};
+    out["alarms"] = Json::array();
+    if (view.node) {
+        out["alarms"] = array_of(view.node->alarms(), [](const bus::Alarm& alarm) {
+            return Json{{"id", alarm.id()},
+                        {"since", time_json(alarm.since_ms())},
+                        {"text", alarm.text()},
+                        {"action", alarm.action()}};
+        });
+        out["counters"] = Json::object();
+        for (const auto& [name, count] :
+             std::map<std::string, std::uint64_t>(view.node->counters().begin(), view.node->counters().end())) {
+            out["counters"][name] = count;
+        }
+    }
+    out["daemons"] = array_of(view.daemons, [](const DaemonView& daemon) {
+        return Json{
+            {"name", daemon.name}, {"running", daemon.running}, {"stale", daemon.stale}, {"version", daemon.version}};
+    });
+    return out;
+}
+
+Json event_json(const bus::Event& event) {
+    Json inputs = Json::object();
+    for (const auto& [name, value] : std::map<std::string, std::string>(event.inputs().begin(), event.inputs().end())) {
+        inputs[name] = value;
+    }
+    return {{"sequence", event.sequence()}, {"time", time_json(event.time_ms())}, {"node", event.node()},
+            {"kind", event.kind()},         {"severity", event.severity()},       {"text", event.text()},
+            {"inputs", std::move(inputs)}};
+}
+
+}  // namespace lbcluster::cli
