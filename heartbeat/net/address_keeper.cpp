@@ -105,8 +105,10 @@ void AddressKeeper::set_target(AddressTarget target) {
     if (!target_.wanted) schedule_.clear();
     compare_due_ = true;
     // The first comparison shows what can be adopted; without one nothing can.
-    if (compare() && new_epoch && target_.wanted) {
+    const bool compared = compare();
+    if (new_epoch && target_.wanted) {
         for (auto& [address, entry] : entries_) {
+            if (!compared) entry.in_kernel = false;
             if (target_.adopt_only && !entry.in_kernel && !entry.conflict) entry.lapsed = true;
             if (entry.in_kernel) entry.was_held = true;
             if (entry.in_kernel && target_.announce) schedule_.start(now, address.prefix.address);
@@ -126,10 +128,15 @@ void AddressKeeper::hold_back(bool on) {
 }
 
 void AddressKeeper::announce_all() {
+    for (const auto& [name, link] : links_) announce_interface(name);
+    schedule();
+}
+
+void AddressKeeper::announce_interface(const std::string& name) {
     const Instant now = boottime_now();
     for (const auto& [address, entry] : entries_)
-        if (target_.wanted && entry.in_kernel && !entry.conflict) schedule_.start(now, address.prefix.address);
-    schedule();
+        if (address.interface == name && target_.wanted && entry.in_kernel && !entry.conflict && !entry.lapsed)
+            schedule_.start(now, address.prefix.address);
 }
 
 void AddressKeeper::set_options(WorkerOptions options) {
@@ -155,10 +162,7 @@ void AddressKeeper::on_link(const net::Link& link, bool removed) {
     } else if (known->second.mac != link.mac || (link.carrier && !known->second.carrier)) {
         // Another MAC, or another place in the network: what others learnt is wrong.
         known->second = link;
-        const Instant now = boottime_now();
-        for (const auto& [address, entry] : entries_)
-            if (address.interface == link.name && target_.wanted && entry.in_kernel && !entry.conflict)
-                schedule_.start(now, address.prefix.address);
+        announce_interface(link.name);
     } else {
         known->second = link;
     }
@@ -224,7 +228,7 @@ bool AddressKeeper::work(Instant now) {
 void AddressKeeper::arm(Instant now) {
     Duration wait = compare_every;
     if (target_.wanted && !entries_.empty()) wait = tick;
-    if (compare_due_) wait = std::min<Duration>(wait, retry_after);
+    if (compare_due_ || pending()) wait = std::min<Duration>(wait, retry_after);
     if (const Instant next = schedule_.next(); next != Instant::max())
         wait = std::clamp<Duration>(next - now, 1ms, wait);
     timer_.expires_after(wait);
@@ -252,15 +256,15 @@ bool AddressKeeper::compare() {
 }
 
 void AddressKeeper::learn_links(const std::vector<net::Link>& links) {
-    std::map<std::string, net::Link> old = std::move(links_);
+    const std::map<std::string, net::Link> old = std::move(links_);
     links_.clear();
     names_.clear();
     for (const auto& link : links) {
         const auto before = old.find(link.name);
-        if (before != old.end() && before->second.index == link.index && before->second.mac != link.mac)
-            on_link(link, false);
         links_[link.name] = link;
         names_[link.index] = link.name;
+        if (before != old.end() && before->second.index == link.index && before->second.mac != link.mac)
+            announce_interface(link.name);
     }
 }
 
@@ -270,6 +274,8 @@ void AddressKeeper::match(const std::vector<net::Address>& addresses) {
     std::set<KernelAddress> conflicts;
     interface_addresses_.clear();
     if (!have_target_) return;
+    std::set<std::pair<int, IpPrefix>> strays;
+    for (const auto& stray : strays_) strays.emplace(stray.ifindex, stray.prefix);
     for (const auto& address : addresses) {
         const auto name = names_.find(address.ifindex);
         if (name == names_.end()) continue;
@@ -282,7 +288,7 @@ void AddressKeeper::match(const std::vector<net::Address>& addresses) {
             if (const auto same = by_ip_.find(address.prefix.address); same != by_ip_.end())
                 conflicts.insert(same->second->first);
         } else if (it == entries_.end() || address.duplicate()) {
-            if (address.ours() || it != entries_.end())
+            if ((address.ours() || it != entries_.end()) && strays.emplace(address.ifindex, address.prefix).second)
                 strays_.push_back({address.ifindex, name->second, address.prefix, 0s});
         } else {
             seen.insert(it->first);
@@ -317,7 +323,8 @@ void AddressKeeper::miss(Entries::iterator it, Instant now) {
     verified_ = false;
     report_due_ = true;
     if (!target_.wanted || entry.conflict) return;
-    entry.retry_at = Instant{};
+    // At once, but not in a circle with something that removes it again each time.
+    entry.retry_at = now - entry.renewed_at > 100ms ? Instant{} : now + 20ms;
     if (lease_over(entry, now)) {
         entry.lapsed = true;
         return;
@@ -329,16 +336,18 @@ void AddressKeeper::miss(Entries::iterator it, Instant now) {
 // ---- changing the kernel ----
 
 bool AddressKeeper::remove_chunk() {
-    if (!strays_.empty()) {
+    const Instant now = boottime_now();
+    if (!strays_.empty() && strays_retry_at_ <= now) {
         const std::size_t count = std::min(chunk_addresses, strays_.size());
         const auto first = strays_.end() - static_cast<std::ptrdiff_t>(count);
-        (void)netlink_.remove(std::vector<net::AddressChange>(first, strays_.end()));
-        strays_.erase(first, strays_.end());
+        const auto results = netlink_.remove(std::vector<net::AddressChange>(first, strays_.end()));
+        if (std::all_of(results.begin(), results.end(), [](const auto& result) { return result.ok(); }))
+            strays_.erase(first, strays_.end());
+        else strays_retry_at_ = now + retry_after;
         verified_ = false;  // the comparison finds what is still there
         return true;
     }
     if (target_.wanted) return false;
-    const Instant now = boottime_now();
     Chunk chunk;
     // From the end: removing an IPv4 address that others are secondary to takes those along.
     for (auto it = entries_.end(); it != entries_.begin() && chunk.size() < chunk_addresses;) {

@@ -79,6 +79,7 @@ class AddressKeeper {
     }
     void set_problem(Entry& entry, const std::string& problem);
 
+    void announce_interface(const std::string& name);
     bool announce_chunk(Instant now);
     void append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& out);
     void append_neighbor_request(const IpAddress& ip, const net::Link& link, std::vector<net::OutgoingFrame>& out);
@@ -106,7 +107,8 @@ class AddressKeeper {
     std::map<int, std::string> names_;
     std::vector<net::Address> interface_addresses_;  // not ours: tells which ping node is on which interface
     std::vector<net::AddressChange> strays_;         // ours in the kernel, but not in the target
-    std::set<KernelAddress> suspects_;               // the kernel told of a removal
+    Instant strays_retry_at_{};
+    std::set<KernelAddress> suspects_;  // the kernel told of a removal
     std::set<KernelAddress> removed_by_others_;
 
     AnnounceSchedule schedule_;
