@@ -109,6 +109,11 @@ const Namespace& Lab::host(const std::string& name) const {
     return *found->second;
 }
 
+void Lab::kill_processes(const std::string& host) {
+    static_cast<void>(this->host(host));  // throws when there is none
+    hosts_.at(host)->kill_all();
+}
+
 void Lab::ip(const std::string& host, const std::string& batch) const {
     must_run(&this->host(host), {"ip", "-batch", "-"}, batch);
 }

@@ -29,6 +29,9 @@ class Lab {
     [[nodiscard]] const Namespace& host(const std::string& name) const;  // `switch` as well
     static const std::vector<std::string>& host_names();
 
+    // Every process of the host ends at once. What the lab supervises there must have been told before.
+    void kill_processes(const std::string& host);
+
     // Cable out of or into the bridge port: the host's interface loses or gets carrier.
     void cable(const std::string& host, const std::string& interface, bool plugged);
 

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -143,10 +144,12 @@ void enter(const std::string& path, int kind) {
 
 [[noreturn]] void exec_inside(const Standing& lab, const std::string& host, std::vector<char*> argv) {
     const std::string here = fs::current_path().string();
-    const std::string proc = "/proc/" + std::to_string(lab.inner) + "/ns/";
     try {
-        enter(proc + "mnt", CLONE_NEWNS);
+        enter("/proc/" + std::to_string(lab.inner) + "/ns/mnt", CLONE_NEWNS);
         enter("/run/netns/" + host, CLONE_NEWNET);
+        // ps, pkill and their like see the processes of this host.
+        if (::unshare(CLONE_NEWNS) != 0) fail_errno("unshare");
+        if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, nullptr) != 0) fail_errno("mount /proc");
         if (::chdir(here.c_str()) != 0 && ::chdir("/") != 0) fail_errno("chdir /");
         const std::string path =
             fs::path(cli_path()).parent_path().string() + ":" + fs::path(heartbeatd_path()).parent_path().string() +
@@ -181,7 +184,7 @@ int exec(const std::string& home, std::vector<char*> words) {
         std::fprintf(stderr, "labctl: no lab stands; ./dev lab up makes one\n");
         return 4;
     }
-    enter("/proc/" + std::to_string(lab->inner) + "/ns/pid", CLONE_NEWPID);
+    enter("/proc/" + std::to_string(lab->inner) + "/root/run/netns/" + host + ".pid", CLONE_NEWPID);
     std::fflush(nullptr);
     const pid_t child = ::fork();
     if (child < 0) return 1;

@@ -190,6 +190,7 @@ void Pair::power_off(const std::string& node) {
     lab_.cable(node, "eth1", false);
     service_.set_powered(node, false);
     daemon(node).vanish();
+    lab_.kill_processes(node);
 }
 
 void Pair::power_on(const std::string& node) {

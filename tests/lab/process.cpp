@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,19 +105,53 @@ Namespace::Namespace(std::string name) : name_(std::move(name)) {
     });
     maker.join();
     if (error) std::rethrow_exception(error);
-    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd_ < 0) fail_errno("open " + path);
+    net_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (net_ < 0) fail_errno("open " + path);
+    start_processes();
+}
+
+// The host's first process does nothing but be there: a pid namespace lives as long as it does.
+void Namespace::start_processes() {
+    init_ = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (init_ < 0) fail_errno("clone for " + name_);
+    if (init_ == 0) {
+        // Only what is safe after a fork of a process with threads. Ignoring SIGCHLD reaps orphans.
+        std::signal(SIGCHLD, SIG_IGN);
+        while (true) ::pause();
+    }
+    const std::string own = "/proc/" + std::to_string(init_) + "/ns/pid";
+    const std::string path = "/run/netns/" + name_ + ".pid";
+    write_file(path, "");
+    if (::mount(own.c_str(), path.c_str(), "none", MS_BIND, nullptr) != 0) fail_errno("mount " + path);
+    processes_ = ::open(own.c_str(), O_RDONLY | O_CLOEXEC);
+    if (processes_ < 0) fail_errno("open " + own);
+}
+
+void Namespace::end_processes() {
+    const std::string path = "/run/netns/" + name_ + ".pid";
+    ::kill(init_, SIGKILL);
+    ::waitpid(init_, nullptr, 0);
+    ::close(processes_);
+    ::umount2(path.c_str(), MNT_DETACH);
+    ::unlink(path.c_str());
+}
+
+void Namespace::kill_all() {
+    end_processes();
+    start_processes();
 }
 
 Namespace::~Namespace() {
+    end_processes();
     const std::string path = "/run/netns/" + name_;
-    ::close(fd_);
+    ::close(net_);
     ::umount2(path.c_str(), MNT_DETACH);
     ::unlink(path.c_str());
 }
 
 void Namespace::enter() const {
-    if (::setns(fd_, CLONE_NEWNET) != 0) fail_errno("setns " + name_);
+    if (::setns(net_, CLONE_NEWNET) != 0) fail_errno("setns " + name_);
+    if (::setns(processes_, CLONE_NEWPID) != 0) fail_errno("setns, processes of " + name_);
 }
 
 void Namespace::run(const std::function<void()>& function) const {

@@ -28,7 +28,8 @@ using Nanoseconds = std::chrono::nanoseconds;
 // main, before any thread. `on_started` is called outside with the pid that the inner process has there.
 int run_isolated(const std::function<int()>& body, const std::function<void(pid_t)>& on_started = {});
 
-// A network namespace, visible to ip(8) as /run/netns/NAME.
+// One host: a network namespace, visible to ip(8) as /run/netns/NAME, and a pid namespace, /run/netns/NAME.pid, so
+// that `pkill` on one host means that host.
 class Namespace {
   public:
     explicit Namespace(std::string name);
@@ -37,14 +38,21 @@ class Namespace {
     Namespace& operator=(const Namespace&) = delete;
 
     [[nodiscard]] const std::string& name() const { return name_; }
-    // Moves the calling thread into the namespace, for good.
+    // Moves the calling thread into the network, and its future children among the host's processes, for good.
     void enter() const;
+    // Every process of the host ends at once, as without power.
+    void kill_all();
     // Calls `function` on a thread inside the namespace and waits for it; what it throws is thrown here.
     void run(const std::function<void()>& function) const;
 
   private:
+    void start_processes();
+    void end_processes();
+
     std::string name_;
-    int fd_ = -1;
+    int net_ = -1;
+    int processes_ = -1;
+    pid_t init_ = -1;
 };
 
 struct Spawn {
