@@ -1,5 +1,6 @@
 #include "lbcluster/config/store.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 #include <thread>
 
 #include "lbcluster/base/time.hpp"
@@ -130,12 +132,24 @@ class Store {
         return paths_.revisions_dir() + "/" + std::to_string(number);
     }
 
+    // Of all folders, also of damaged ones that history() passes over: they keep their numbers. Newest first.
+    [[nodiscard]] std::vector<std::uint64_t> numbers() const {
+        std::vector<std::uint64_t> found;
+        const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(paths_.revisions_dir().c_str()), &::closedir);
+        if (!folder) return found;
+        for (const dirent* entry = ::readdir(folder.get()); entry != nullptr; entry = ::readdir(folder.get())) {
+            const std::string name = entry->d_name;
+            std::uint64_t number = 0;
+            const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+            if (error == std::errc{} && end == name.data() + name.size()) found.push_back(number);
+        }
+        std::sort(found.rbegin(), found.rend());
+        return found;
+    }
+
     [[nodiscard]] std::uint64_t next_number() const {
-        const auto revisions = history(paths_);
-        std::uint64_t number = revisions.empty() ? 1 : revisions.front().number() + 1;
-        // A damaged folder that history() passes over keeps its number.
-        while (::access(revision_dir(number).c_str(), F_OK) == 0) ++number;
-        return number;
+        const auto taken = numbers();
+        return taken.empty() ? 1 : taken.front() + 1;
     }
 
     bool was_interrupted(std::uint64_t number, const Content& wanted) const {
@@ -229,11 +243,11 @@ class Store {
 
     // The oldest ones beyond revisions_max go, each by one rename before its files do.
     Result<void> prune() {
-        const auto revisions = history(paths_);
-        for (std::size_t i = revisions_max; i < revisions.size(); ++i) {
+        const auto kept = numbers();
+        for (std::size_t i = revisions_max; i < kept.size(); ++i) {
             const std::string going = paths_.revisions_dir() + "/.old";
             auto done = file_ops::remove_tree(going);
-            if (done) done = file_ops::rename_over(revision_dir(revisions[i].number()), going);
+            if (done) done = file_ops::rename_over(revision_dir(kept[i]), going);
             if (done) done = file_ops::remove_tree(going);
             if (!done) return done;
         }

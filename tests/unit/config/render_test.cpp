@@ -1,0 +1,113 @@
+// OP-1: what is written can be read again; defaults come from the schema; secrets do not get out.
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include "lbcluster/config.pb.h"
+#include "lbcluster/config/schema.hpp"
+
+namespace lbcluster::config {
+namespace {
+
+template <class M>
+M read(const std::string& yaml) {
+    M message;
+    Positions positions;
+    Problems problems;
+    EXPECT_TRUE(parse_yaml(yaml, "f", message, positions, problems)) << format(problems) << yaml;
+    return message;
+}
+
+TEST(Render, YamlAsOneWouldWriteIt) {
+    const std::string yaml =
+        "heartbeat:\n"
+        "  profile: fast\n"
+        "  keepalive: 12ms\n"
+        "  address_probe: arp+echo\n"
+        "  ping_nodes: [10.0.0.1, fd00::1]\n"
+        "floating_ips:\n"
+        "  - {address: 10.0.0.6, interface: lan, enabled: false, note: \"a: b, {\"}\n"
+        "  - {address: \"fd77::\", label: x}\n";
+    EXPECT_EQ(to_yaml(read<ClusterConfig>(yaml)), yaml);
+    EXPECT_EQ(to_yaml(ClusterConfig{}), "{}\n");
+    const std::string node =
+        "node: lb1\nrole: secondary\ninterfaces:\n  backup: eth1\n  lan: eth0\n"
+        "links:\n  - {interface: eth0, local: 10.0.0.1, peer: 10.0.0.2}\n  - {serial: /dev/ttyS0, baud: 9600}\n";
+    EXPECT_EQ(to_yaml(read<NodeConfig>(node)), node);
+}
+
+TEST(Render, OddTextSurvives) {
+    for (const std::string text : {"",
+                                   " ",
+                                   "null",
+                                   "~",
+                                   "true",
+                                   "- a",
+                                   "# x",
+                                   "a\nb\n",
+                                   "\ttab",
+                                   "\"quoted\" \\ back",
+                                   "'",
+                                   "a: b",
+                                   "{",
+                                   "*x",
+                                   "&y",
+                                   "!z",
+                                   "%",
+                                   "@",
+                                   "`",
+                                   "\xc3\xbc",
+                                   "\xe2\x80\xa8",
+                                   "::",
+                                   "1e3",
+                                   "---",
+                                   "...",
+                                   "[]",
+                                   "a #b",
+                                   "\xef\xbb\xbfx",
+                                   "\xc2\x85"}) {
+        ClusterConfig config;
+        config.add_floating_ips()->set_address("10.0.0.1");
+        config.mutable_floating_ips(0)->set_note(text);
+        const auto again = read<ClusterConfig>(to_yaml(config));
+        EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(config, again)) << to_yaml(config);
+    }
+    // Too long for one line.
+    ClusterConfig config;
+    config.add_floating_ips()->set_address("10.0.0.1");
+    config.mutable_floating_ips(0)->set_note(std::string(200, 'x'));
+    config.add_floating_ips()->set_address("10.0.0.2");
+    for (int i = 0; i < 16; ++i) config.mutable_heartbeat()->add_ping_nodes("fd00:1234:5678::" + std::to_string(i));
+    const auto again = read<ClusterConfig>(to_yaml(config));
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(config, again)) << to_yaml(config);
+}
+
+TEST(Render, Json) {
+    const auto config = read<ClusterConfig>(
+        "heartbeat: {profile: vm, keepalive: 1500ms, port: 7000, auto_failback: true}\n"
+        "floating_ips: [{address: 10.0.0.1, note: \"a\\\"\\n\"}]\n");
+    EXPECT_EQ(to_json(config),
+              R"({"heartbeat":{"profile":"vm","port":7000,"keepalive":"1.5s","auto_failback":true,"ping_nodes":[]},)"
+              R"("floating_ips":[{"address":"10.0.0.1","note":"a\"\n"}]})");
+    EXPECT_EQ(to_json(read<NodeConfig>("node: a\ninterfaces: {lan: eth0}")),
+              R"({"node":"a","interfaces":{"lan":"eth0"},"links":[]})");
+}
+
+TEST(Defaults, ComeFromTheSchema) {
+    ClusterConfig config =
+        read<ClusterConfig>("floating_ips: [{address: 10.0.0.1}, {address: 10.0.0.2, enabled: false}]");
+    with_defaults(config);
+    EXPECT_EQ(config.heartbeat().port(), 6694U);
+    EXPECT_EQ(config.heartbeat().isolation(), ISOLATION_AUTO);
+    EXPECT_EQ(config.heartbeat().failback_delay().seconds(), 60);
+    EXPECT_TRUE(config.floating_ips(0).enabled());
+    EXPECT_TRUE(config.floating_ips(1).has_enabled());
+    EXPECT_FALSE(config.floating_ips(1).enabled());
+    EXPECT_FALSE(config.heartbeat().has_keepalive());  // the profile's, not the schema's
+    NodeConfig node = read<NodeConfig>("node: a");
+    with_defaults(node);
+    EXPECT_EQ(node.role(), ROLE_PRIMARY);
+    EXPECT_EQ(node.log_level(), LOG_LEVEL_INFO);
+}
+
+}  // namespace
+}  // namespace lbcluster::config

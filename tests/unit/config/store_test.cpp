@@ -1,0 +1,336 @@
+// RE-5: revisions, diff, roll back, apply, reset; a power cut anywhere leaves the old or the new configuration.
+#include "lbcluster/config/store.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "lib/config/file_ops.hpp"
+
+namespace lbcluster::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string old_yaml = "heartbeat: {profile: lan}  # old\n";
+// Long enough for several write calls.
+const std::string new_yaml = "heartbeat: {profile: fast}\n# " + std::string(10'000, 'x') + "\n";
+
+class Store : public testing::Test {
+  protected:
+    void SetUp() override {
+        // In memory where there is such a place: fsync of a real disk makes these tests take minutes.
+        const bool memory = ::access("/dev/shm", W_OK) == 0;
+        std::string pattern = (memory ? "/dev/shm/" : testing::TempDir()) + "lbcluster-config-XXXXXX";
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        root_ = pattern;
+        paths_.config_dir = root_ + "/etc";
+        paths_.state_dir = root_ + "/state";
+        start_over();
+    }
+    void TearDown() override {
+        file_ops::set_hook({});
+        fs::remove_all(root_);
+    }
+
+    void start_over() const {
+        fs::remove_all(paths_.config_dir);
+        fs::remove_all(paths_.state_dir);
+        fs::create_directories(paths_.files_dir() + "/certs");
+        put("node.yaml", "node: lb1\n");
+        put("cluster.yaml", old_yaml);
+        put("files/certs/a.pem", "old certificate");
+    }
+    void put(const std::string& name, const std::string& text) const {
+        std::ofstream(paths_.config_dir + "/" + name) << text;
+    }
+    [[nodiscard]] std::string get(const std::string& name) const {
+        std::ifstream in(paths_.config_dir + "/" + name);
+        std::stringstream text;
+        text << in.rdbuf();
+        return text.str();
+    }
+    [[nodiscard]] Result<Applied, Refusal> apply_text(const std::string& text) const {
+        return apply(paths_, text, "new.yaml", std::nullopt, change_);
+    }
+
+    std::string root_;
+    Paths paths_;
+    Change change_{"tester", "test", std::chrono::milliseconds(100)};
+};
+
+TEST_F(Store, RE5ApplyMakesARevision) {
+    const auto applied = apply_text(new_yaml);
+    ASSERT_TRUE(applied) << applied.error().error.message << format(applied.error().problems);
+    EXPECT_EQ(applied->revision, 2U);
+    EXPECT_EQ(applied->hand_edit, 1U);  // what was there first
+    EXPECT_EQ(get("cluster.yaml"), new_yaml);
+    const auto loaded = load(paths_, std::nullopt);
+    EXPECT_EQ(loaded.revision, 2U);
+    EXPECT_EQ(loaded.digest, applied->digest);
+    EXPECT_EQ(loaded.heartbeat.keepalive, 10ms);
+    const auto revisions = history(paths_);
+    ASSERT_EQ(revisions.size(), 2U);
+    EXPECT_EQ(revisions[0].author(), "tester");
+    EXPECT_EQ(revisions[0].reason(), "test");
+    EXPECT_EQ(revisions[0].parent(), revisions[1].digest());
+    EXPECT_EQ(revisions[1].author(), "hand edit");
+    EXPECT_EQ(revisions[0].time().back(), 'Z');
+
+    const auto again = apply_text(new_yaml);
+    ASSERT_TRUE(again);
+    EXPECT_FALSE(again->changed);
+    EXPECT_EQ(again->revision, 2U);
+    EXPECT_EQ(history(paths_).size(), 2U);
+}
+
+TEST_F(Store, RE5ABadFileChangesNothing) {
+    const auto refused = apply_text("heartbeat: {profile: x}\n");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(format(refused.error().problems), "new.yaml:1:22: heartbeat.profile: 'x' is none of lan, fast, vm\n");
+    EXPECT_EQ(get("cluster.yaml"), old_yaml);
+    EXPECT_TRUE(history(paths_).empty());
+}
+
+TEST_F(Store, RE5RollbackBringsFilesBackToo) {
+    ASSERT_TRUE(apply_text(new_yaml));
+    put("files/certs/a.pem", "new certificate");
+    put("files/page.html", "new");
+    const auto back = rollback(paths_, 1, std::nullopt, change_);
+    ASSERT_TRUE(back) << back.error().error.message;
+    EXPECT_EQ(back->hand_edit, 3U);
+    EXPECT_EQ(back->revision, 4U);
+    EXPECT_EQ(get("cluster.yaml"), old_yaml);
+    EXPECT_EQ(get("files/certs/a.pem"), "old certificate");
+    EXPECT_FALSE(fs::exists(paths_.files_dir() + "/page.html"));
+    EXPECT_EQ(load(paths_, std::nullopt).revision, 4U);
+    const auto none = rollback(paths_, 99, std::nullopt, change_);
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().error.message, "there is no revision 99");
+}
+
+TEST_F(Store, RE5ResetHelpsOutOfAnything) {
+    put("cluster.yaml", "{{{{");
+    ASSERT_FALSE(load(paths_, std::nullopt).ok());
+    ASSERT_TRUE(reset(paths_, change_));
+    EXPECT_TRUE(load(paths_, std::nullopt).ok());
+    EXPECT_EQ(read_revision(paths_, 1)->cluster_yaml, "{{{{");  // nothing is lost
+    fs::remove_all(paths_.config_dir + "/cluster.yaml");
+    EXPECT_EQ(format(load(paths_, std::nullopt).problems),
+              "cluster.yaml: cannot read " + paths_.cluster_file() +
+                  ": No such file or directory; 'lbcluster config reset' writes an empty one\n");
+    ASSERT_TRUE(reset(paths_, change_));
+    EXPECT_TRUE(load(paths_, std::nullopt).ok());
+    put("cluster.yaml", std::string(text_bytes_max + 1, '#'));
+    ASSERT_TRUE(reset(paths_, change_));
+    EXPECT_TRUE(load(paths_, std::nullopt).ok());
+}
+
+TEST_F(Store, RE5HandEditsBecomeRevisions) {
+    EXPECT_EQ(*settle(paths_, 100ms), 1U);
+    EXPECT_EQ(*settle(paths_, 100ms), 1U);
+    put("cluster.yaml", new_yaml);
+    EXPECT_EQ(load(paths_, std::nullopt).revision, 0U);
+    EXPECT_EQ(*settle(paths_, 100ms), 2U);
+    EXPECT_EQ(load(paths_, std::nullopt).revision, 2U);
+    put("cluster.yaml", old_yaml);
+    EXPECT_EQ(*settle(paths_, 100ms), 3U);
+    EXPECT_EQ(history(paths_)[0].reason(), "cluster.yaml or files/ was changed by hand, back to revision 1");
+    put("files/x", "y");
+    EXPECT_EQ(*settle(paths_, 100ms), 4U);
+}
+
+TEST_F(Store, RE5TheNewestHundredAreKept) {
+    ASSERT_TRUE(settle(paths_, 100ms));
+    for (std::size_t i = 2; i <= revisions_max; ++i) {
+        const std::string copy = paths_.revisions_dir() + "/" + std::to_string(i);
+        fs::copy(paths_.revisions_dir() + "/1", copy, fs::copy_options::recursive);
+        std::ofstream(copy + "/revision.yaml") << "{number: " << i << ", digest: " << i << "}\n";
+    }
+    for (std::size_t i = 0; i < 5; ++i) {
+        ASSERT_TRUE(apply_text("heartbeat: {port: " + std::to_string(i + 1) + "}\n"));
+    }
+    const auto revisions = history(paths_);
+    EXPECT_EQ(revisions.size(), revisions_max);
+    EXPECT_EQ(revisions.front().number(), revisions_max + 6);
+    EXPECT_EQ(revisions.back().number(), 7U);
+}
+
+TEST_F(Store, TheLockKeepsOthersOut) {
+    ASSERT_TRUE(apply_text(new_yaml));
+    const int other = ::open((paths_.state_dir + "/lock").c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(::flock(other, LOCK_EX), 0);
+    const auto refused = apply_text(old_yaml);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().error.code, EWOULDBLOCK);
+    EXPECT_EQ(get("cluster.yaml"), new_yaml);
+    ::close(other);
+    EXPECT_TRUE(apply_text(old_yaml));
+}
+
+TEST_F(Store, NeverWritesThroughLinks) {
+    const std::string victim = root_ + "/victim";
+    std::ofstream(victim) << "precious";
+    fs::create_symlink(victim, paths_.config_dir + "/.cluster.yaml.new");
+    ASSERT_TRUE(apply_text(new_yaml));
+    EXPECT_FALSE(fs::is_symlink(paths_.cluster_file()));
+    fs::remove(paths_.state_dir + "/lock");
+    fs::create_symlink(victim, paths_.state_dir + "/lock");
+    EXPECT_FALSE(apply_text(old_yaml));
+    fs::remove(paths_.state_dir + "/lock");
+    fs::create_symlink(victim, paths_.files_dir() + "/link");
+    const auto refused = apply_text(old_yaml);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().error.message, paths_.files_dir() + "/link is not a regular file");
+    std::ifstream in(victim);
+    std::string text;
+    in >> text;
+    EXPECT_EQ(text, "precious");
+}
+
+TEST_F(Store, KeepsTheModeOfTheFile) {
+    ::chmod(paths_.cluster_file().c_str(), 0600);
+    ASSERT_TRUE(apply_text(new_yaml));
+    struct stat info{};
+    ASSERT_EQ(::stat(paths_.cluster_file().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 07777U, 0600U);
+}
+
+// What every interruption must leave: a valid configuration, the old or the new one, whose revision is right, and a
+// history that reads well and goes on.
+void expect_whole(const Paths& paths, const std::string& old_digest, const std::string& new_digest, int step) {
+    auto loaded = load(paths, std::nullopt);
+    ASSERT_TRUE(loaded.ok()) << "step " << step << "\n" << format(loaded.problems);
+    const auto settled = settle(paths, std::chrono::milliseconds(100));
+    ASSERT_TRUE(settled) << "step " << step << ": " << settled.error().error.message;
+    loaded = load(paths, std::nullopt);
+    EXPECT_TRUE(loaded.digest == old_digest || loaded.digest == new_digest) << "step " << step;
+    EXPECT_EQ(loaded.revision, *settled) << "step " << step;
+    std::string parent;
+    const auto revisions = history(paths);
+    for (auto revision = revisions.rbegin(); revision != revisions.rend(); ++revision) {
+        EXPECT_EQ(revision->parent(), parent) << "step " << step;
+        parent = revision->digest();
+        const auto content = read_revision(paths, revision->number());
+        ASSERT_TRUE(content) << "step " << step;
+        EXPECT_EQ(digest_of(*content), revision->digest()) << "step " << step;
+        // Nobody edited anything: only what was there first may be called that.
+        EXPECT_EQ(revision->author() == hand_edit_author, revision->number() <= 2) << "step " << step;
+    }
+    EXPECT_EQ(parent, loaded.digest) << "step " << step;
+    EXPECT_FALSE(fs::exists(paths.revisions_dir() + "/pending")) << "step " << step;
+}
+
+TEST_F(Store, RE5APowerCutAtAnySystemCallLeavesOldOrNew) {
+    // Revision 1: old files, 2: old_yaml and new files in force. The change under test goes back to 1, files too.
+    const auto prepare = [&] {
+        start_over();
+        put("cluster.yaml", new_yaml);
+        ASSERT_TRUE(settle(paths_, 100ms));
+        put("cluster.yaml", old_yaml);
+        put("files/certs/a.pem", "new certificate");
+        put("files/page.html", std::string(9000, 'p'));
+        ASSERT_TRUE(settle(paths_, 100ms));
+    };
+    prepare();
+    const std::string old_digest = load(paths_, std::nullopt).digest;
+    const std::string new_digest = history(paths_)[1].digest();
+    int step = 0;
+    bool finished = false;
+    int old_seen = 0;
+    int new_seen = 0;
+    for (; !finished; ++step) {
+        ASSERT_LT(step, 500);
+        prepare();
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            int calls = 0;
+            file_ops::set_hook([&](const char*) {
+                if (calls++ == step) ::_exit(42);  // the power goes here
+                return 0;
+            });
+            const auto done = rollback(paths_, 1, std::nullopt, change_);
+            ::_exit(done ? 0 : 1);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFEXITED(status));
+        ASSERT_NE(WEXITSTATUS(status), 1) << "step " << step;
+        finished = WEXITSTATUS(status) == 0;
+        const std::string yaml = get("cluster.yaml");
+        EXPECT_TRUE(yaml == old_yaml || yaml == new_yaml) << "step " << step;
+        expect_whole(paths_, old_digest, new_digest, step);
+        (load(paths_, std::nullopt).digest == old_digest ? old_seen : new_seen)++;
+        ASSERT_TRUE(apply_text("heartbeat: {port: 1}\n")) << "step " << step;  // and it goes on
+    }
+    EXPECT_GT(step, 30);
+    EXPECT_GT(old_seen, 10);
+    EXPECT_GT(new_seen, 5);
+}
+
+TEST_F(Store, RE5AFullDiskAtAnySystemCallLeavesOldOrNew) {
+    for (int step = 0;; ++step) {
+        ASSERT_LT(step, 500);
+        start_over();
+        ASSERT_TRUE(settle(paths_, 100ms));
+        int calls = 0;
+        file_ops::set_hook([&](const char*) { return calls++ >= step ? ENOSPC : 0; });
+        const auto done = apply_text(new_yaml);
+        file_ops::set_hook({});
+        const std::string yaml = get("cluster.yaml");
+        if (!done) {
+            EXPECT_NE(done.error().error.message.find("No space left on device"), std::string::npos);
+            EXPECT_NE(done.error().error.hint, "");
+        } else {
+            EXPECT_EQ(yaml, new_yaml);
+        }
+        EXPECT_TRUE(yaml == old_yaml || yaml == new_yaml);
+        EXPECT_TRUE(load(paths_, std::nullopt).ok());
+        EXPECT_TRUE(settle(paths_, 100ms)) << step;
+        if (calls <= step) break;
+    }
+}
+
+// A rename may reach the disk before the bytes do: what must be synced, and when.
+TEST_F(Store, BytesAreSyncedBeforeTheyGetTheirName) {
+    std::vector<std::string> calls;
+    file_ops::set_hook([&](const char* call) {
+        if (std::string(call) != "write") calls.emplace_back(call);
+        return 0;
+    });
+    ASSERT_TRUE(write_atomically(paths_.cluster_file(), new_yaml, 0640));
+    EXPECT_EQ(calls, (std::vector<std::string>{"open", "fchmod", "fsync", "rename", "fsync folder"}));
+}
+
+TEST(Digest, CoversNamesAndBytes) {
+    const Content a{"x", {{"f", "1"}}};
+    EXPECT_EQ(digest_of(a), digest_of(Content{"x", {{"f", "1"}}}));
+    EXPECT_NE(digest_of(a), digest_of(Content{"x", {{"g", "1"}}}));
+    EXPECT_NE(digest_of(a), digest_of(Content{"x", {{"f", "2"}}}));
+    EXPECT_NE(digest_of(a), digest_of(Content{"y", {{"f", "1"}}}));
+    EXPECT_NE(digest_of(a), digest_of(Content{"x", {}}));
+    EXPECT_EQ(digest_of(a).size(), 64U);
+}
+
+TEST(Diff, IsUnified) {
+    EXPECT_EQ(unified_diff("a\n", "a\n", "x", "y"), "");
+    EXPECT_EQ(unified_diff("a\nb\nc\n", "a\nB\nc\n", "x", "y"), "--- x\n+++ y\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+    EXPECT_EQ(unified_diff("", "a\n", "x", "y"), "--- x\n+++ y\n@@ -0,0 +1 @@\n+a\n");
+    EXPECT_EQ(unified_diff("a", "a\n", "x", "y"), "--- x\n+++ y\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+a\n");
+    EXPECT_EQ(
+        unified_diff("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n", "1\nx\n2\n3\n4\n5\n6\n7\n8\n9\n10\n12\n", "x", "y"),
+        "--- x\n+++ y\n@@ -1,4 +1,5 @@\n 1\n+x\n 2\n 3\n 4\n@@ -8,5 +9,4 @@\n 8\n 9\n 10\n-11\n 12\n");
+}
+
+}  // namespace
+}  // namespace lbcluster::config
