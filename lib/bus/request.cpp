@@ -35,7 +35,7 @@ Error not_running(const std::string& path, int code) {
     const std::string daemon = daemon_of(path);
     const std::string why = code == ENOENT ? "no socket at " + path : "nobody listens on " + path;
     return {daemon + " is not running (" + why + ")",
-            "start it with 'systemctl start lbcluster-" + daemon + "', or name its folder with --run-dir", code};
+            "start it with 'systemctl start " + daemon + "', or name its folder with --run-dir", code};
 }
 
 // A connection with one deadline for all it does until the caller sets another.
@@ -75,8 +75,7 @@ class Wire {
 
 Error Wire::timed_out() const {
     return {daemon_of(path_) + " did not answer in time (" + path_ + ")",
-            "it may be stopped or overloaded; see its log and 'systemctl status lbcluster-" + daemon_of(path_) + "'",
-            ETIMEDOUT};
+            "it may be stopped or overloaded; see its log and 'systemctl status " + daemon_of(path_) + "'", ETIMEDOUT};
 }
 
 Error Wire::broken(int code) const {

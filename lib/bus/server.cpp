@@ -175,9 +175,11 @@ Result<Descriptor> Server::Impl::bind_socket(const std::string& temporary) {
     if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return system_error("cannot bind", temporary, errno);
     }
-    if (::chmod(temporary.c_str(), 0660) != 0 ||
-        (readers_ && ::geteuid() == 0 && ::chown(temporary.c_str(), static_cast<uid_t>(-1), *readers_) != 0) ||
-        ::listen(fd.get(), static_cast<int>(clients_max)) != 0) {
+    if (readers_ && ::chown(temporary.c_str(), static_cast<uid_t>(-1), *readers_) != 0) {
+        // A daemon without the capability still serves root.
+        warn("the group " + options_.group + " cannot read " + options_.path + ": " + std::strerror(errno));
+    }
+    if (::chmod(temporary.c_str(), 0660) != 0 || ::listen(fd.get(), static_cast<int>(clients_max)) != 0) {
         return system_error("cannot listen on", temporary, errno);
     }
     return fd;
