@@ -1,5 +1,6 @@
 #include "context.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -122,6 +123,12 @@ std::string json_text(const Json& value, int indent) {
 void print_json(const Json& value, int indent) { print(json_text(value, indent) + "\n"); }
 
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+bool stdout_works() {
+    pollfd entry{STDOUT_FILENO, 0, 0};  // POLLERR: a pipe without a reader
+    const bool reader_gone = ::poll(&entry, 1, 0) == 1 && (entry.revents & (POLLERR | POLLHUP)) != 0;
+    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && !reader_gone;
+}
 
 bool stdout_wants_color() {
     const char* no_color = std::getenv("NO_COLOR");  // https://no-color.org: set and not empty

@@ -51,6 +51,9 @@ std::string json_text(const Json& value, int indent = 2);
 // Writes to stdout; what stdout does not take (closed pipe, full disk) makes the command fail at its end.
 void print(std::string_view text);
 
+// Flushes; false if what was printed did not get out or nobody reads stdout any more. For commands that go on.
+bool stdout_works();
+
 // True if stdout may carry colours.
 bool stdout_wants_color();
 

@@ -80,7 +80,7 @@ void transport_failed(Context& context, const bus::Call& call, const Error& erro
         }
         fail(context, exit_timed_out,
              {"heartbeatd ended and has not come back within " + options.wait,
-              "see 'systemctl status lbcluster-heartbeatd' and its log", ETIMEDOUT});
+              "see 'systemctl status heartbeatd' and its log", ETIMEDOUT});
         return;
     }
     fail(context, bus::exit_code_of(error), error);

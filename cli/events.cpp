@@ -23,6 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto answer_time = 2s;
+constexpr auto reader_check_time = 1s;  // whether somebody still reads what is printed
 constexpr int retry_ms = 500;
 
 std::vector<bus::Event> events_of(const std::vector<bus::Item>& items) {
@@ -82,8 +83,6 @@ void run_once(Context& context) {
     }
 }
 
-bool stdout_works() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
-
 // Goes on over a restart of heartbeatd; sequence numbers tell what was printed already.
 void run_follow(Context& context) {
     std::uint64_t printed = 0;
@@ -114,7 +113,7 @@ void run_follow(Context& context) {
                 }
                 return stdout_works();
             },
-            answer_time);
+            answer_time, reader_check_time);
         if (followed.ok()) {
             return;
         }

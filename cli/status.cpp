@@ -23,7 +23,7 @@ using namespace std::chrono_literals;
 
 constexpr auto answer_time = 2s;
 constexpr auto neighbour_time = 500ms;
-constexpr auto refresh_time = 1s;  // of the ages on a watched page
+constexpr auto refresh_time = 1s;  // of the ages on a watched page; also to see that the reader has gone
 constexpr int retry_ms = 500;
 
 // Daemons that a node may have besides heartbeatd; shown once they have a socket.
@@ -102,8 +102,6 @@ void run_once(Context& context) {
     show(context, view, false);
 }
 
-bool stdout_works() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
-
 // Until it is interrupted, or nobody reads what it prints. A heartbeatd that goes away and comes back is part of the
 // picture.
 void run_watch(Context& context) {
@@ -112,19 +110,20 @@ void run_watch(Context& context) {
         fail_unreachable(context, collected.error());
         return;
     }
-    const auto wake = context.json || !context.color ? -1ms : std::chrono::milliseconds(refresh_time);
     while (stdout_works()) {
         const auto followed = bus::follow(
             context.paths.socket_of("heartbeatd"), "node",
-            [&](bool /*first*/, const std::vector<bus::Item>& items) {
-                if (!items.empty()) {
+            [&](bool first, const std::vector<bus::Item>& items) {
+                if (first || !items.empty()) {
                     (void)collect(context, view);
                 }
-                view.now_ms = realtime_ms_now();
-                show(context, view, true);
+                if (first || !items.empty() || context.color) {
+                    view.now_ms = realtime_ms_now();
+                    show(context, view, true);
+                }
                 return stdout_works();
             },
-            answer_time, wake);
+            answer_time, refresh_time);
         if (!followed.ok()) {
             (void)collect(context, view);
             show(context, view, true);

@@ -224,12 +224,18 @@ void add_floating_ips(Page& page, const bus::NodeStatus& node) {
     const auto odd = [&](const bus::FloatingIpStatus* ip) { return !ip->error().empty() || ip->held() != active; };
     std::stable_partition(ips.begin(), ips.end(), odd);
     page.row("Floating IPs", std::to_string(held) + " of " + std::to_string(ips.size()) + " held here");
-    for (std::size_t i = 0; i < std::min(ips.size(), rows_shown_max); ++i) {
+    const std::size_t shown = std::min(ips.size(), rows_shown_max);
+    std::size_t address_width = 0;
+    for (std::size_t i = 0; i < shown; ++i) {
+        address_width = std::max(address_width, std::min<std::size_t>(columns(harmless(ips[i]->address())), 30));
+    }
+    for (std::size_t i = 0; i < shown; ++i) {
         const auto& ip = *ips[i];
         const std::string state = pad(ip.held() ? "held" : "not held", 10);
-        page.row("", pad(clip(harmless(ip.address()), 31), 32) + pad(clip(harmless(ip.interface()), 9), 10) +
+        page.row("", pad(clip(harmless(ip.address()), address_width), address_width + 2) +
+                         pad(clip(harmless(ip.interface()), 9), 10) +
                          (odd(&ip) ? page.paint(Level::bad, state) : state) +
-                         clip(harmless(ip.error()), page.room() - 52));
+                         clip(harmless(ip.error()), page.room() - address_width - 22));
     }
     if (ips.size() > rows_shown_max) {
         page.row("", "... and " + std::to_string(ips.size() - rows_shown_max) + " more ('lbcluster status --json')");
@@ -320,7 +326,7 @@ Summary summarize(const StatusView& view) {
     if (!view.node) {
         return {Level::bad,
                 "Heartbeat does not run on this node, so the link is down for both nodes: this node holds no "
-                "floating IP, and the peer cannot see it. Start it: systemctl start lbcluster-heartbeatd"};
+                "floating IP, and the peer cannot see it. Start it: systemctl start heartbeatd"};
     }
     const auto& node = *view.node;
     const std::string peer = node.peer().name().empty() ? "" : clip(harmless(node.peer().name()), 40);
