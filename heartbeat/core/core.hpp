@@ -67,6 +67,9 @@ class Core {
     void step(Instant now, Actions& out);
     [[nodiscard]] Instant next_deadline() const { return deadline_; }
 
+    // Late by more than a deadtime not long ago: what happened meanwhile is not yet known.
+    [[nodiscard]] bool cautious() const { return cautious_until_.has_value(); }
+
     // ---- what an operator sees ----
     [[nodiscard]] Activity activity() const { return activity_; }
     [[nodiscard]] const std::optional<ClaimValue>& claim() const { return claim_; }

@@ -32,6 +32,7 @@
 #include <string_view>
 #include <vector>
 
+#include "heartbeat/core/types.hpp"
 #include "lbcluster/base/result.hpp"
 #include "lbcluster/heartbeat.pb.h"
 #include "lbcluster/keys/key_ring.hpp"
@@ -39,7 +40,6 @@
 namespace lbcluster::heartbeat {
 
 constexpr std::size_t datagram_bytes_max = 1200;
-constexpr std::uint32_t protocol_version = 1;
 
 // Why a datagram was dropped, in the order of the checks.
 enum class Drop : std::uint8_t {

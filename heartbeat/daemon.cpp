@@ -1,0 +1,542 @@
+#include "heartbeat/daemon.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "heartbeat/realtime.hpp"
+#include "heartbeat/wire/serial_link.hpp"
+#include "heartbeat/wire/udp_link.hpp"
+#include "lbcluster/base/clock.hpp"
+#include "lbcluster/base/log.hpp"
+#include "lbcluster/base/notify.hpp"
+#include "lbcluster/config/load.hpp"
+#include "lbcluster/config/store.hpp"
+#include "lbcluster/keys/key_ring.hpp"
+
+namespace lbcluster::heartbeat {
+
+namespace {
+
+std::uint64_t random_u64() {
+    std::random_device device;  // getrandom(2)
+    return (std::uint64_t{device()} << 32) | device();
+}
+
+struct Loaded {
+    Setup setup;
+    std::string error;  // the files are bad; `setup` is not to be used unless `usable`
+    bool usable = false;
+};
+
+// Reads files and key; blocks. `interfaces`: this machine's.
+Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& links,
+                  const std::vector<net::Address>& addresses, const std::string& state_dir) {
+    const config::Facts facts = facts_of(links, addresses);
+    config::LoadResult loaded = config::load(paths, facts);
+    if (!loaded.ok()) return {{}, config::format(loaded.problems), false};
+    if (loaded.revision == 0 && paths.state_dir == state_dir) {
+        // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to run.
+        if (auto settled = config::settle(paths, 5s)) loaded.revision = *settled;
+    }
+    std::string cluster_id;
+    if (loaded.effective_node.links_size() > 0) {
+        auto keys = KeyRing::load(heartbeat_key_path(state_dir));
+        if (!keys) {
+            return {{}, keys.error().message + (keys.error().hint.empty() ? "" : "; " + keys.error().hint), false};
+        }
+        cluster_id.assign(keys->cluster_id().begin(), keys->cluster_id().end());
+    }
+    return {make_setup(loaded, facts, cluster_id), "", true};
+}
+
+// The last configuration that was in force: what a daemon starts with when the files are bad.
+config::Paths applied_paths(const config::Paths& paths) {
+    config::Paths applied = paths;
+    applied.config_dir = paths.state_dir + "/applied";
+    return applied;
+}
+
+void keep_applied(const config::Paths& paths) {
+    const config::Paths applied = applied_paths(paths);
+    ::mkdir(applied.config_dir.c_str(), 0750);
+    const auto copy = [](const std::string& from, const std::string& to) {
+        std::ifstream file(from, std::ios::binary);
+        std::ostringstream content;
+        content << file.rdbuf();
+        if (!file) return;
+        if (auto written = config::write_atomically(to, content.str(), 0640); !written) {
+            spdlog::warn("{}", written.error().message);
+        }
+    };
+    copy(paths.node_file(), applied.node_file());
+    copy(paths.cluster_file(), applied.cluster_file());
+}
+
+}  // namespace
+
+Daemon::Daemon(boost::asio::io_context& io, config::Paths paths)
+    : io_(io),
+      paths_(std::move(paths)),
+      signals_(io, SIGTERM, SIGINT, SIGHUP),
+      timer_(io),
+      tick_timer_(io),
+      publish_timer_(io),
+      end_timer_(io) {}
+
+Daemon::~Daemon() = default;
+
+Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, const config::Paths& paths) {
+    std::unique_ptr<Daemon> daemon(new Daemon(io, paths));
+    if (auto opened = daemon->open(); !opened) return opened.error();
+    return daemon;
+}
+
+// ---- start ----
+
+Result<void> Daemon::open() {
+    auto netlink = net::Netlink::open();
+    if (!netlink) return netlink.error();
+    const auto links = netlink->links();
+    if (!links) return links.error();
+    const auto addresses = netlink->addresses();
+    if (!addresses) return addresses.error();
+
+    Loaded loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
+    if (!loaded.usable) {
+        config_error_ = loaded.error;
+        loaded = load_setup(applied_paths(paths_), *links, *addresses, paths_.state_dir);
+        if (!loaded.usable) return Error{config_error_, "see `lbcluster config check`", EINVAL};
+        spdlog::error("the configuration is not valid; going on with the last one that was in force: {}", config_error_);
+    } else {
+        keep_applied(paths_);
+    }
+    setup_ = std::move(loaded.setup);
+    config_applied_ms_ = realtime_ms_now();
+    set_log_level(setup_.log_level);
+
+    std::vector<KernelAddress> configured;
+    for (const FloatingIp& ip : setup_.settings.floating_ips) configured.push_back({ip.address, ip.interface});
+    auto found = scan_own_addresses(*netlink, configured);
+    if (!found) return found.error();
+    leftovers_ = std::move(found).value();
+
+    files_ = std::make_unique<FileThread>(io_, paths_.state_dir);
+    const auto weak_turn = [this] { request_turn(); };
+    auto pinger = Pinger::open(io_, [this, weak_turn](std::size_t index, Duration) {
+        core_->on_ping_reply(boottime_now(), index);
+        weak_turn();
+    });
+    if (!pinger) return pinger.error();
+    pinger_ = std::move(pinger).value();
+    auto prober = AddressProber::open(
+        io_, {[this](const IpAddress& ip, const MacAddress& mac, AddressProber::Kind kind, int) {
+                  core_->on_probe_answer(boottime_now(), ip, mac, kind == AddressProber::Kind::echo, actions_);
+                  request_turn();
+              },
+              [this](const IpAddress& ip, const MacAddress& mac) {
+                  core_->on_foreign_use(boottime_now(), ip, mac, actions_);
+                  request_turn();
+              }});
+    if (!prober) return prober.error();
+    prober_ = std::move(prober).value();
+    auto monitor = net::Monitor::open(io_, {}, {[this](const net::Link& link, bool removed) { on_link_event(link, removed); },
+                                                [this](const net::Address& a, bool removed) { on_address_event(a, removed); },
+                                                [this] { on_overrun(); }});
+    if (!monitor) return monitor.error();
+    monitor_ = std::move(monitor).value();
+    if (auto opened = open_links(); !opened) return opened;
+
+    auto worker = AddressWorker::start(io_, worker_options(), [this](const KernelReport& report) { on_report(report); });
+    if (!worker) return worker.error();
+    worker_ = std::move(worker).value();
+
+    bus_ = std::make_unique<bus::Server>(
+        io_, bus::Server::Options{paths_.socket_of("heartbeatd"), "heartbeatd", LBCLUSTER_VERSION});
+    bus_->on_call([this](const bus::Call& call, const bus::PeerCredentials&, bus::Server::Respond respond) {
+        on_call(call, std::move(respond));
+    });
+    if (auto listening = bus_->listen(); !listening) return listening;
+
+    auto term = read_term(paths_.state_dir);
+    if (!term) spdlog::warn("{}", term.error().message);
+    core_ = std::make_unique<Core>(boottime_now(), setup_.settings,
+                                   Core::Start{random_u64() | 1, random_u64(), term ? *term : 0,
+                                               read_standby(paths_.state_dir)});
+    Interfaces interfaces;
+    for (const net::Link& link : *links) interfaces.links[link.index] = link;
+    for (const net::Address& address : *addresses) {
+        if (!address.ours()) interfaces.addresses.push_back(address);
+    }
+    take_interfaces(std::move(interfaces));
+    return {};
+}
+
+Result<void> Daemon::open_links() {
+    if (setup_.links.empty()) return {};
+    auto keys = KeyRing::load(heartbeat_key_path(paths_.state_dir));
+    if (!keys) return keys.error();
+    codec_.emplace(setup_.settings.node, std::move(keys).value());
+    for (const LinkSetup& link : setup_.links) {
+        if (link.kind == LinkKind::serial) {
+            links_.push_back(std::make_unique<SerialLink>(io_, SerialLinkOptions{link.name, link.device, link.baud},
+                                                          [this] { turn(); }));
+        } else {
+            UdpLinkOptions options;
+            options.name = link.name;
+            options.local = link.local;
+            options.peer = link.peer;
+            options.port = setup_.port;
+            if (link.bound) options.interface = link.interface;
+            links_.push_back(std::make_unique<UdpLink>(io_, std::move(options), [this] { turn(); }));
+        }
+    }
+    return {};
+}
+
+void Daemon::become_realtime() {
+    const auto warn = [&](const std::string& id, const std::string& what, const std::string& why) {
+        if (why.empty()) return;
+        bus::Alarm alarm;
+        alarm.set_id(id);
+        alarm.set_since_ms(realtime_ms_now());
+        alarm.set_text(what + " (" + why + "): a loaded machine may be late with its heartbeats");
+        alarm.set_action("start heartbeatd with CAP_SYS_NICE and CAP_IPC_LOCK, as the packaged unit does");
+        alarms_.push_back(std::move(alarm));
+        spdlog::warn("{}: {}", what, why);
+    };
+    warn("not-realtime", "no real-time priority", set_realtime(::pthread_self(), heartbeat_priority));
+    set_realtime(worker_->native_handle(), address_priority);
+    warn("memory-not-locked", "memory is not locked", lock_memory());
+}
+
+void Daemon::start() {
+    become_realtime();
+    const int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    LBC_ASSERT(fd >= 0);
+    timer_.assign(fd);
+    for (const auto& link : links_) link->start();
+    pinger_->set_nodes(setup_.settings.ping_nodes);
+    prober_->set_addresses(watched());
+    wait_for_signal();
+    wait_for_timer();
+    tick();
+    const Instant now = boottime_now();
+    core_->on_forwarder(now, true);  // nothing is forwarded by this daemon, so nothing is missing
+    core_->on_leftovers(now, !leftovers_.empty());
+    publish_config();
+    turn();
+    publish();
+    notify_supervisor("READY=1");
+    spdlog::info("started node={} role={} links={} floating_ips={} leftovers={}", setup_.settings.node,
+                 setup_.settings.primary ? "primary" : "secondary", links_.size(),
+                 setup_.settings.floating_ips.size(), leftovers_.size());
+}
+
+// ---- input ----
+
+// The one place where decisions are taken: everything that waits is read first.
+void Daemon::turn() {
+    if (turning_ || ended_) return;
+    turning_ = true;
+    drain();
+    tell_interfaces();
+    core_->step(boottime_now(), actions_);
+    carry_out();
+    turning_ = false;
+    arm_timer();
+    if (core_->cautious() != held_back_) {
+        held_back_ = core_->cautious();
+        worker_->hold_back(held_back_);
+    }
+}
+
+void Daemon::request_turn() {
+    if (turning_ || std::exchange(turn_requested_, true)) return;
+    boost::asio::post(io_, [this] {
+        turn_requested_ = false;
+        turn();
+    });
+}
+
+void Daemon::drain() {
+    monitor_->drain();
+    for (std::uint32_t i = 0; i < links_.size(); ++i) {
+        links_[i]->drain([this, i](std::span<const std::uint8_t> datagram) { on_datagram(i, datagram); });
+    }
+    pinger_->drain();
+    prober_->drain();
+}
+
+void Daemon::on_datagram(std::uint32_t link, std::span<const std::uint8_t> datagram) {
+    ++counters_["received"];
+    const DecodeResult decoded = codec_->decode(datagram, received_);
+    if (!decoded.ok()) {
+        ++counters_["dropped_" + std::string(drop_name(decoded.drop))];
+        // A node that calls itself like us is for the core: it alone can tell it from our own echo.
+        if (decoded.drop != Drop::own_name) return;
+    }
+    if (decoded.newer) {
+        // Alive, but not to be understood: only what never changes its meaning.
+        Heartbeat known;
+        known.set_version(received_.version());
+        known.set_cluster_id(received_.cluster_id());
+        known.set_sender(received_.sender());
+        known.set_receiver(received_.receiver());
+        known.set_boot_id(received_.boot_id());
+        known.set_sequence(received_.sequence());
+        known.set_peer_boot_id(received_.peer_boot_id());
+        received_ = std::move(known);
+    }
+    const Verdict verdict = core_->on_heartbeat(boottime_now(), link, received_, actions_);
+    if (verdict != Verdict::accepted) ++counters_["dropped_" + std::string(name_of(verdict))];
+}
+
+void Daemon::on_report(const KernelReport& report) {
+    if (ended_) return;
+    AddressReport out;
+    out.epoch = report.epoch;
+    out.complete = report.complete;
+    out.lapsed = !report.lapsed.empty();
+    for (const KernelAddress& address : report.held) out.held.push_back(address.prefix.address);
+    for (const MissingAddress& missing : report.missing) {
+        out.failed.emplace_back(missing.address.prefix.address, missing.reason);
+    }
+    for (const KernelAddress& address : report.removed_by_others) out.removed_by_others.push_back(address.prefix.address);
+    if (report.complete && report.took > Duration{0}) {
+        counters_["last_address_work_us"] =
+            static_cast<std::uint64_t>(std::chrono::duration_cast<microseconds>(report.took).count());
+    }
+    core_->on_addresses(boottime_now(), out, actions_);
+    publish_soon();
+    turn();
+}
+
+void Daemon::on_link_event(const net::Link& link, bool removed) {
+    if (removed) interfaces_.links.erase(link.index);
+    else interfaces_.links[link.index] = link;
+    interfaces_dirty_ = true;
+    request_turn();
+}
+
+void Daemon::on_address_event(const net::Address& address, bool removed) {
+    if (address.ours()) return;
+    auto& known = interfaces_.addresses;
+    std::erase_if(known, [&](const net::Address& a) { return a.ifindex == address.ifindex && a.prefix == address.prefix; });
+    constexpr std::size_t addresses_max = 100'000;
+    if (!removed && known.size() < addresses_max) known.push_back(address);
+    interfaces_dirty_ = true;
+    request_turn();
+}
+
+// The kernel had to drop events: read everything anew, on a thread that may wait.
+void Daemon::on_overrun() {
+    ++counters_["netlink_overruns"];
+    files_->run([this] {
+        auto netlink = net::Netlink::open();
+        if (!netlink) return;
+        const auto links = netlink->links();
+        const auto addresses = netlink->addresses();
+        if (!links || !addresses) return;
+        Interfaces fresh;
+        for (const net::Link& link : *links) fresh.links[link.index] = link;
+        for (const net::Address& address : *addresses) {
+            if (!address.ours()) fresh.addresses.push_back(address);
+        }
+        boost::asio::post(io_, [this, fresh = std::move(fresh)]() mutable {
+            take_interfaces(std::move(fresh));
+            turn();
+        });
+    });
+}
+
+void Daemon::take_interfaces(Interfaces interfaces) {
+    interfaces_ = std::move(interfaces);
+    interfaces_dirty_ = true;
+    tell_interfaces();
+}
+
+void Daemon::tell_interfaces() {
+    if (!std::exchange(interfaces_dirty_, false)) return;
+    std::vector<net::Link> links;
+    std::vector<InterfaceFact> facts;
+    for (const auto& [index, link] : interfaces_.links) {
+        links.push_back(link);
+        facts.push_back({link.name, link.up && link.carrier, link.mac});
+    }
+    prober_->set_interfaces(links, interfaces_.addresses);
+    core_->on_interfaces(boottime_now(), facts, actions_);
+    publish_soon();
+}
+
+void Daemon::on_call(const bus::Call& call, bus::Server::Respond respond) {
+    Command command;
+    command.id = next_call_++;
+    switch (call.request_case()) {
+        case bus::Call::kActivate:
+            command.kind = CommandKind::activate;
+            command.force = call.activate().force();
+            break;
+        case bus::Call::kStandby:
+            command.kind = CommandKind::standby;
+            command.force = call.standby().force();
+            break;
+        case bus::Call::kUnstandby: command.kind = CommandKind::unstandby; break;
+        case bus::Call::kHeartbeatRestart: command.kind = CommandKind::restart; break;
+        case bus::Call::kReload:
+            calls_[command.id] = std::move(respond);
+            reload(command.id);
+            return;
+        default: {
+            bus::Reply reply;
+            reply.set_exit_code(2);
+            reply.set_message("heartbeatd does not know this request");
+            reply.set_hint("is the command line newer than the daemon?");
+            respond(std::move(reply));
+            return;
+        }
+    }
+    calls_[command.id] = std::move(respond);
+    core_->on_command(boottime_now(), command, actions_);
+    turn();
+}
+
+void Daemon::wait_for_signal() {
+    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+        if (error) return;
+        wait_for_signal();
+        if (signal == SIGHUP) return reload(std::nullopt);
+        spdlog::info("signal={}: handing over, releasing, ending", signal);
+        notify_supervisor("STOPPING=1");
+        core_->on_stop(boottime_now());
+        turn();
+    });
+}
+
+void Daemon::arm_timer() {
+    const auto at = core_->next_deadline().time_since_epoch();
+    itimerspec when{};
+    when.it_value.tv_sec = std::chrono::duration_cast<seconds>(at).count();
+    when.it_value.tv_nsec = (at % 1s).count();
+    ::timerfd_settime(timer_.native_handle(), TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+void Daemon::wait_for_timer() {
+    timer_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](const boost::system::error_code& error) {
+        if (error) return;
+        std::uint64_t expirations = 0;
+        [[maybe_unused]] const ssize_t got = ::read(timer_.native_handle(), &expirations, sizeof expirations);
+        turn();
+        if (!ended_) wait_for_timer();
+    });
+}
+
+// ---- configuration ----
+
+void Daemon::reload(std::optional<std::uint64_t> answer_to) {
+    if (reloading_) {
+        reload_again_ = true;
+        if (answer_to) act(Answer{*answer_to, 0, "a reload is under way already", ""});
+        return;
+    }
+    reloading_ = true;
+    files_->run([this, answer_to] {
+        std::optional<Setup> next;
+        std::string error;
+        auto netlink = net::Netlink::open();
+        if (!netlink) {
+            error = netlink.error().message;
+        } else {
+            const auto links = netlink->links();
+            const auto addresses = netlink->addresses();
+            if (!links || !addresses) {
+                error = "the interfaces cannot be read";
+            } else {
+                Loaded loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
+                error = loaded.error;
+                if (loaded.usable) {
+                    next = std::move(loaded.setup);
+                    keep_applied(paths_);
+                }
+            }
+        }
+        boost::asio::post(io_, [this, answer_to, next = std::move(next), error] { finish_reload(next, error, answer_to); });
+    });
+}
+
+void Daemon::finish_reload(const std::optional<Setup>& next, const std::string& error,
+                           std::optional<std::uint64_t> answer_to) {
+    reloading_ = false;
+    if (ended_) return;
+    if (error != config_error_ && !error.empty()) {
+        spdlog::error("configuration refused, the old one stays in force: {}", error);
+        note("config-refused", Severity::warning, "the configuration was refused, the old one stays in force: " + error);
+    }
+    config_error_ = error;
+    if (next) apply(*next);
+    publish_config();
+    if (answer_to) {
+        act(next ? Answer{*answer_to, 0, "the configuration is in force", ""}
+                 : Answer{*answer_to, 3, "the configuration was refused: " + error, "the old one stays in force"});
+    }
+    publish_soon();
+    if (std::exchange(reload_again_, false)) reload(std::nullopt);
+}
+
+void Daemon::apply(const Setup& next) {
+    config_applied_ms_ = realtime_ms_now();
+    if (setup_.needs_restart(next)) {
+        note("restart", Severity::info, "links, node or key changed: starting anew; the addresses stay");
+        end(Ending::restart, Duration{0});
+        return;
+    }
+    const bool changed = setup_.digest != next.digest || setup_.settings.floating_ips != next.settings.floating_ips;
+    setup_ = next;
+    set_log_level(setup_.log_level);
+    pinger_->set_nodes(setup_.settings.ping_nodes);
+    prober_->set_addresses(watched());
+    worker_->set_options(worker_options());
+    core_->on_settings(boottime_now(), setup_.settings, actions_);
+    if (changed) {
+        note("config-applied", Severity::info,
+             "configuration revision " + std::to_string(setup_.settings.config_revision) + " is in force");
+    }
+    if (wanted_) worker_->set_target(target());  // lease and list; the same epoch is no new claim
+    turn();
+}
+
+WorkerOptions Daemon::worker_options() const {
+    WorkerOptions options;
+    options.announce.packets_per_second = setup_.announce_rate;
+    options.announce.refresh = setup_.announce_refresh;
+    options.ping_nodes = setup_.settings.ping_nodes;
+    return options;
+}
+
+std::vector<AddressProber::Watched> Daemon::watched() const {
+    std::vector<AddressProber::Watched> out;
+    for (const FloatingIp& ip : setup_.settings.floating_ips) out.push_back({ip.address.address, ip.interface});
+    return out;
+}
+
+AddressTarget Daemon::target() const {
+    AddressTarget out;
+    out.epoch = wanted_->epoch;
+    out.wanted = wanted_->wanted;
+    out.announce = wanted_->announce;
+    for (const FloatingIp& ip : setup_.settings.floating_ips) out.addresses.push_back({ip.address, ip.interface});
+    out.lease = std::chrono::ceil<seconds>(setup_.settings.vip_lease);
+    out.permit_until = permit_;
+    return out;
+}
+
+}  // namespace lbcluster::heartbeat

@@ -1,0 +1,153 @@
+// heartbeatd: the shell around the heartbeat core. It opens sockets, feeds what arrives, carries out what the core
+// decides, and publishes the state; it decides nothing about roles itself.
+//
+// Threads: the heartbeat thread (this object, real-time), the address worker (AddressWorker) and the file thread
+// (FileThread). They share nothing; commands and reports are posted. turn() is the only place where the core decides:
+// it drains every socket first.
+//
+// Crash-only: killed at any moment and started again, it finds its floating IPs in the kernel and adopts them. A
+// restart on command, and a change of links, name or keys, is exactly that: the process starts itself anew.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "heartbeat/core/core.hpp"
+#include "heartbeat/net/address_probe.hpp"
+#include "heartbeat/net/address_worker.hpp"
+#include "heartbeat/net/pinger.hpp"
+#include "heartbeat/setup.hpp"
+#include "heartbeat/state_files.hpp"
+#include "heartbeat/wire/codec.hpp"
+#include "heartbeat/wire/link.hpp"
+#include "lbcluster/bus/server.hpp"
+#include "lbcluster/config/paths.hpp"
+#include "lbcluster/net/monitor.hpp"
+#include "lbcluster/net/netlink.hpp"
+
+namespace lbcluster::heartbeat {
+
+enum class Ending { stopped, restart };
+
+class Daemon {
+  public:
+    // Loads the configuration and opens everything. Errors are for people; nothing was changed in the kernel then.
+    static Result<std::unique_ptr<Daemon>> create(boost::asio::io_context& io, const config::Paths& paths);
+    ~Daemon();
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
+
+    // Begins; the io_context's run() returns when the daemon has ended.
+    void start();
+    [[nodiscard]] Ending ending() const { return ending_; }
+
+  private:
+    struct Interfaces {
+        std::map<int, net::Link> links;
+        std::vector<net::Address> addresses;  // without floating IPs
+    };
+
+    Daemon(boost::asio::io_context& io, config::Paths paths);
+    Result<void> open();
+    Result<void> open_links();
+    void become_realtime();
+
+    // input
+    void turn();
+    void request_turn();
+    void drain();
+    void on_datagram(std::uint32_t link, std::span<const std::uint8_t> datagram);
+    void on_report(const KernelReport& report);
+    void on_link_event(const net::Link& link, bool removed);
+    void on_address_event(const net::Address& address, bool removed);
+    void on_overrun();
+    void take_interfaces(Interfaces interfaces);
+    void tell_interfaces();
+    void on_call(const bus::Call& call, bus::Server::Respond respond);
+    void wait_for_signal();
+    void arm_timer();
+    void wait_for_timer();
+
+    // configuration
+    void reload(std::optional<std::uint64_t> answer_to);
+    void apply(const Setup& next);
+    void finish_reload(const std::optional<Setup>& next, const std::string& error, std::optional<std::uint64_t> answer_to);
+
+    // output
+    void carry_out();
+    void act(const SendHeartbeat& send);
+    void act(const SetAddresses& set);
+    void act(const PermitLease& permit);
+    void act(const Announce& announce);
+    void act(const SendPing& ping);
+    void act(const SendProbe& probe);
+    void act(const StoreTerm& store);
+    void act(const StoreStandby& store);
+    void act(const Note& note);
+    void act(const Answer& answer);
+    void act(const Restart& restart);
+    void act(const Stop& stop);
+    void end(Ending ending, Duration after);
+    void publish();
+    void publish_soon();
+    void publish_config();
+    void tick();
+    void put_on_bus(const bus::Event& event);
+    void note(const std::string& kind, Severity severity, const std::string& text);
+    [[nodiscard]] AddressTarget target() const;
+    [[nodiscard]] std::vector<AddressProber::Watched> watched() const;
+    [[nodiscard]] WorkerOptions worker_options() const;
+
+    boost::asio::io_context& io_;
+    config::Paths paths_;
+    Setup setup_;
+    std::string config_error_;
+    std::uint64_t config_error_since_ms_ = 0;
+    std::uint64_t config_applied_ms_ = 0;
+    std::optional<Codec> codec_;
+    std::unique_ptr<Core> core_;
+    std::vector<std::unique_ptr<Link>> links_;
+    std::unique_ptr<Pinger> pinger_;
+    std::unique_ptr<AddressProber> prober_;
+    std::unique_ptr<net::Monitor> monitor_;
+    std::unique_ptr<AddressWorker> worker_;
+    std::unique_ptr<FileThread> files_;
+    std::unique_ptr<bus::Server> bus_;
+    boost::asio::signal_set signals_;
+    boost::asio::posix::stream_descriptor timer_;  // timerfd on CLOCK_BOOTTIME
+    boost::asio::steady_timer tick_timer_;
+    boost::asio::steady_timer publish_timer_;
+    boost::asio::steady_timer end_timer_;
+
+    Interfaces interfaces_;
+    bool interfaces_dirty_ = false;
+    std::vector<KernelAddress> leftovers_;
+    Actions actions_;
+    Heartbeat received_;
+    bool turning_ = false;
+    bool turn_requested_ = false;
+    bool held_back_ = false;
+    bool publish_pending_ = false;
+    bool reloading_ = false;
+    bool reload_again_ = false;
+    std::optional<SetAddresses> wanted_;
+    Instant permit_{};
+    std::map<std::uint64_t, bus::Server::Respond> calls_;
+    std::uint64_t next_call_ = 1;
+    std::uint64_t event_sequence_ = 0;
+    std::deque<std::uint64_t> events_on_bus_;
+    std::map<std::string, std::uint64_t> counters_;
+    std::vector<bus::Alarm> alarms_;  // of the shell itself
+    Ending ending_ = Ending::stopped;
+    bool ended_ = false;
+};
+
+}  // namespace lbcluster::heartbeat

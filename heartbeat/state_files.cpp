@@ -1,0 +1,102 @@
+#include "heartbeat/state_files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "lbcluster/base/time.hpp"
+#include "lbcluster/bus/event_line.hpp"
+#include "lbcluster/config/store.hpp"
+
+namespace lbcluster::heartbeat {
+
+namespace {
+
+Error failed(const std::string& what, const std::string& path) {
+    return {what + " " + path + ": " + std::strerror(errno), "check space and permissions of the state folder", errno};
+}
+
+}  // namespace
+
+Result<std::uint64_t> read_term(const std::string& state_dir) {
+    const std::string path = state_dir + "/term";
+    std::ifstream file(path);
+    if (!file) return std::uint64_t{0};
+    std::stringstream content;
+    content << file.rdbuf();
+    const std::string text = content.str();
+    std::uint64_t term = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), term);
+    if (error != std::errc{} || end == text.data()) {
+        return Error{path + " does not hold a number", "remove it; the term is learned from the peer", EINVAL};
+    }
+    return term;
+}
+
+bool read_standby(const std::string& state_dir) { return ::access((state_dir + "/standby").c_str(), F_OK) == 0; }
+
+FileThread::FileThread(boost::asio::io_context& daemon_io, std::string state_dir)
+    : daemon_io_(daemon_io), state_dir_(std::move(state_dir)), guard_(io_.get_executor()) {
+    thread_ = std::thread([this] { io_.run(); });
+}
+
+FileThread::~FileThread() {
+    io_.stop();
+    thread_.join();
+}
+
+void FileThread::run(std::function<void()> work) { boost::asio::post(io_, std::move(work)); }
+
+void FileThread::write_term(std::uint64_t term, Done done) {
+    run([this, term, done = std::move(done)] {
+        auto result = config::write_atomically(state_dir_ + "/term", std::to_string(term) + "\n", 0600);
+        boost::asio::post(daemon_io_, [done, result = std::move(result)] { done(result); });
+    });
+}
+
+void FileThread::write_standby(bool standby, Done done) {
+    run([this, standby, done = std::move(done)] {
+        Result<void> result;
+        const std::string path = state_dir_ + "/standby";
+        if (standby) result = config::write_atomically(path, "by the operator\n", 0600);
+        else if (::unlink(path.c_str()) != 0 && errno != ENOENT) result = failed("cannot remove", path);
+        boost::asio::post(daemon_io_, [done, result = std::move(result)] { done(result); });
+    });
+}
+
+void FileThread::append_event(const bus::Event& event) {
+    constexpr unsigned waiting_max = 1000;
+    if (waiting_events_ >= waiting_max) return;
+    ++waiting_events_;
+    run([this, event] {
+        append(event);
+        --waiting_events_;
+    });
+}
+
+void FileThread::append(const bus::Event& event) {
+    constexpr off_t file_bytes_max = 2 * 1024 * 1024;
+    const std::string path = state_dir_ + "/events.jsonl";
+    struct stat info {};
+    if (::stat(path.c_str(), &info) == 0 && info.st_size > file_bytes_max) {
+        ::rename(path.c_str(), (path + ".1").c_str());
+    }
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+    if (fd < 0) return;  // the event is on the bus and in the log as well
+    const std::string line = bus::event_line(event);
+    // One write: a cut leaves at most one half line, which readers skip. If half a line got in, end it.
+    const ssize_t written = ::write(fd, line.data(), line.size());
+    if (written > 0 && written < static_cast<ssize_t>(line.size())) {
+        [[maybe_unused]] const ssize_t ended = ::write(fd, "\n", 1);
+    }
+    ::close(fd);
+}
+
+}  // namespace lbcluster::heartbeat
