@@ -1,0 +1,92 @@
+// Frame of the lab tests of a pair. After each test the daemons' logs are searched for what a supervisor would hide
+// (sanitizer finds, failed assertions); when a test failed, logs and events are shown.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tests/lab/observer.hpp"
+#include "tests/lab/pair.hpp"
+#include "tests/lab/relay.hpp"
+
+namespace lbcluster::lab {
+
+class PairTest : public ::testing::Test {
+  protected:
+    static constexpr const char* vip = "10.77.0.200";
+
+    // Files, daemons, prober and observer; waits until lb1 serves.
+    void begin(const PairSpec& spec) {
+        make(spec);
+        pair().start();
+        ASSERT_TRUE(pair().wait_settled("lb1"));
+        watch();
+    }
+    void make(const PairSpec& spec) {
+        const std::string folder =
+            std::string("/run/") + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+        pair_ = std::make_unique<Pair>(lab_, folder, spec);
+    }
+    // The client asks; the observer listens.
+    void watch() {
+        prober_.emplace(lab_.host("client"), pair().service(), vip);
+        observer_.emplace(lab_.host("obs"), "eth0", vip);
+        ASSERT_TRUE(prober_->wait_answers("", 5s));
+        mark();
+    }
+    void mark() {
+        prober_->mark();
+        observer_->mark();
+    }
+
+    void expect_nobody_noticed() const {
+        const ProbeReport report = prober_->report();
+        EXPECT_EQ(report.lost, 0U) << report.text();
+    }
+    // HA-2: no request was ever answered by two machines.
+    void expect_never_two() const {
+        const ObserverReport seen = observer_->report();
+        EXPECT_GT(seen.asked, 0U);
+        EXPECT_EQ(seen.two_answered, 0U) << seen.text();
+    }
+    // The machine's own noise is not the pair's.
+    void expect_gap_at_most(Nanoseconds limit) const {
+        const ProbeReport report = prober_->report();
+        EXPECT_LE(report.longest_gap, limit + report.own_lateness + 1ms) << report.text();
+        std::printf("    client: %s\n", report.text().c_str());
+    }
+
+    void TearDown() override {
+        if (!pair_) return;
+        for (const std::string node : {"lb1", "lb2"}) {
+            const std::string log = pair().log(node);
+            for (const char* word : {"Sanitizer", "runtime error:", "assertion failed"})
+                EXPECT_EQ(log.find(word), std::string::npos) << node << ": " << log;
+            if (!HasFailure()) continue;
+            std::printf("---- log of %s (end)\n%s\n", node.c_str(),
+                        log.substr(log.size() < 6000 ? 0 : log.size() - 6000).c_str());
+            std::printf("---- status of %s\n%s\n", node.c_str(), pair().cli(node, {"status"}, 3s).out.c_str());
+        }
+        prober_.reset();
+        observer_.reset();
+        pair_.reset();
+    }
+
+    Pair& pair() { return *pair_; }
+
+    Lab lab_;
+    std::unique_ptr<Pair> pair_;
+    std::optional<Prober> prober_;
+    std::optional<ArpObserver> observer_;
+};
+
+// Timers of the issue. No ping node: nothing but silence and the address probe decides.
+inline const char* const lan_timers = "profile: lan";
+inline const char* const timers_10_30 = "keepalive: 10ms\ndeadtime: 30ms";
+inline const char* const timers_5_15 = "keepalive: 5ms\ndeadtime: 15ms";
+
+}  // namespace lbcluster::lab
