@@ -14,5 +14,7 @@ void register_events(CLI::App& app, Context& context);
 void register_control(CLI::App& app, Context& context);
 
 void register_key(CLI::App& app, Context& context);
+void register_config(CLI::App& app, Context& context);
+void register_floating_ip(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

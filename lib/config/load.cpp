@@ -121,6 +121,8 @@ std::vector<Revision> history(const Paths& paths) {
     return revisions;
 }
 
+Result<std::string> read_text(const std::string& path) { return file_ops::read_file(path, text_bytes_max, true); }
+
 Result<Facts> read_facts() {
     ifaddrs* list = nullptr;
     if (::getifaddrs(&list) != 0) {

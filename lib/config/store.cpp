@@ -265,6 +265,14 @@ Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, c
     auto ready = store.open();
     if (ready) ready = store.finish_pending();
     if (!ready) return Refusal{ready.error(), {}};
+    if (!change.expected_digest.empty()) {
+        const auto current = read_content(paths.config_dir);
+        if (!current || digest_of(*current) != change.expected_digest) {
+            return Refusal{
+                {"the configuration was changed by somebody else in the meantime", "look at it, and try again", EAGAIN},
+                {}};
+        }
+    }
     auto applied = store.commit(content, change);
     if (!applied) return Refusal{applied.error(), {}};
     applied->warnings = std::move(warnings);
@@ -307,14 +315,16 @@ Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_ya
                                const std::optional<Facts>& facts, const Change& change) {
     Content content{cluster_yaml, {}};
     const auto current = read_content(paths.config_dir);
+    Change on_top = change;
     if (current) {
         content.files = current->files;
+        if (on_top.expected_digest.empty()) on_top.expected_digest = digest_of(*current);
     } else if (current.error().code != ENOENT) {
         return Refusal{current.error(), {}};
     }
     LoadResult checked = check_content(paths, content, name, facts);
     if (!checked.ok()) return Refusal{{"the configuration is not valid", "", 0}, std::move(checked.problems)};
-    return change_to(paths, content, change, std::move(checked.problems));
+    return change_to(paths, content, on_top, std::move(checked.problems));
 }
 
 Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, const std::optional<Facts>& facts,

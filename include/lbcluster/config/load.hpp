@@ -55,6 +55,9 @@ LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::st
 // Revisions kept in STATE_DIR, newest first; those that cannot be read are left out.
 std::vector<Revision> history(const Paths& paths);
 
+// A configuration file that the user named; at most text_bytes_max.
+Result<std::string> read_text(const std::string& path);
+
 // Interfaces and addresses of this machine now (getifaddrs). The caller removes floating IPs that heartbeatd holds.
 Result<Facts> read_facts();
 

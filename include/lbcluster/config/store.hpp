@@ -30,6 +30,7 @@ struct Change {
     std::string author;
     std::string reason;
     std::chrono::milliseconds lock_timeout{5000};  // how long to wait for somebody else's change
+    std::string expected_digest;  // refuse (EAGAIN) if something else is in force by then; empty: do not
 };
 
 struct Applied {

@@ -1,0 +1,213 @@
+#include "change.hpp"
+
+#include <lbcluster/state.pb.h>
+#include <poll.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "lbcluster/base/time.hpp"
+#include "lbcluster/bus/request.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+constexpr auto state_time = 1s;
+constexpr auto wait_max = 1h;
+constexpr std::array<const char*, 4> daemons{"heartbeatd", "healthd", "forwarderd", "replicatord"};
+
+std::optional<bus::NodeStatus> node_status(const Context& context) {
+    const auto items = bus::fetch(context.paths.socket_of("heartbeatd"), "node", state_time);
+    if (!items.ok()) return std::nullopt;
+    for (const bus::Item& item : items.value()) {
+        if (item.has_node()) return item.node();
+    }
+    return std::nullopt;
+}
+
+struct Waited {
+    std::vector<std::string> applied_by;
+    std::string trouble;  // of a daemon that refused; empty: none did
+    bool timed_out = false;
+};
+
+// One daemon until it reports this digest, refuses, or the time is over.
+void wait_for(const Context& context, const std::string& daemon, const std::string& digest,
+              std::chrono::steady_clock::time_point until, Waited& waited) {
+    const std::string path = context.paths.socket_of(daemon);
+    const auto left = [&] {
+        return std::max(std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()),
+                        std::chrono::milliseconds(1));
+    };
+    bus::Call reload;
+    reload.mutable_reload();
+    const auto reply = bus::call(path, reload, left());
+    if (reply.ok() && reply.value().exit_code() != exit_done) {
+        waited.trouble = daemon + ": " + reply.value().message();
+        return;
+    }
+    std::string error;
+    while (std::chrono::steady_clock::now() < until) {
+        const auto items = bus::fetch(path, "config", std::min<std::chrono::milliseconds>(left(), state_time));
+        if (!items.ok() && items.error().code != ETIMEDOUT) return;  // it has ended: nothing to wait for
+        for (const bus::Item& item : items.ok() ? items.value() : std::vector<bus::Item>{}) {
+            if (!item.has_config()) continue;
+            error = item.config().error();
+            if (error.empty() && item.config().digest() == digest) {
+                waited.applied_by.push_back(daemon);
+                return;
+            }
+        }
+        ::poll(nullptr, 0, 20);
+    }
+    if (error.empty()) {
+        waited.timed_out = true;
+    } else {
+        waited.trouble = daemon + ": " + error;
+    }
+}
+
+std::string list_of(const std::vector<std::string>& words) {
+    std::string text;
+    for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+    return text;
+}
+
+}  // namespace
+
+std::optional<config::Facts> machine_facts(const Context& context) {
+    auto facts = config::read_facts();
+    if (!facts) return std::nullopt;
+    // What heartbeatd says it holds; without it, what it may have left behind: exactly as the files in force name it.
+    std::map<IpAddress, std::optional<std::uint8_t>> floating;
+    if (const auto node = node_status(context)) {
+        for (const auto& one : node->floating_ips()) {
+            const auto prefix = IpPrefix::parse(one.address());
+            if (prefix && one.held()) floating.emplace(prefix->address, std::nullopt);
+        }
+    } else {
+        const auto loaded = config::load(context.paths, std::nullopt);
+        for (const auto& one : loaded.cluster.config.floating_ips()) {
+            const auto prefix = IpPrefix::parse(one.address());
+            if (prefix) floating.emplace(prefix->address, prefix->length);
+        }
+    }
+    for (config::LocalInterface& interface : facts->interfaces) {
+        std::erase_if(interface.addresses, [&](const IpPrefix& own) {
+            const auto found = floating.find(own.address);
+            return found != floating.end() && (!found->second || *found->second == own.length);
+        });
+    }
+    return *facts;
+}
+
+bool may_change(Context& context) {
+    const auto node = node_status(context);
+    if (!node || node->activity() == "active") return true;
+    if (node->peer().state() != "alive" || node->peer().activity() != "active") return true;
+    const std::string peer = node->peer().name().empty() ? "the peer" : node->peer().name();
+    fail(context, exit_refused,
+         {"this node (" + node->name() + ") is " + node->activity() + ": the configuration is changed on " + peer +
+              ", the active node",
+          "run the command on " + peer + ", or make this node active first: lbcluster activate"});
+    return false;
+}
+
+std::string author() {
+    const char* caller = std::getenv("SUDO_USER");
+    if (caller != nullptr && *caller != '\0') return caller;
+    const passwd* user = ::getpwuid(::geteuid());
+    return user != nullptr ? user->pw_name : "uid " + std::to_string(::geteuid());
+}
+
+Json problems_json(const config::Problems& problems) {
+    Json list = Json::array();
+    for (const config::Problem& problem : problems) {
+        list.push_back({{"file", problem.file},
+                        {"line", problem.line},
+                        {"column", problem.column},
+                        {"message", problem.message},
+                        {"hint", problem.hint},
+                        {"severity", problem.warning ? "warning" : "error"}});
+    }
+    return list;
+}
+
+void report_refusal(Context& context, const config::Refusal& refusal) {
+    if (refusal.problems.empty()) {
+        const int code = refusal.error.code;
+        const bool refused = code == EACCES || code == EPERM || code == EWOULDBLOCK || code == EAGAIN;
+        fail(context, refused ? exit_refused : exit_failed, refusal.error);
+        return;
+    }
+    const Error error{"nothing was changed: " + refusal.error.message, "put right what is listed, and try again", 0};
+    if (context.json) {
+        context.exit_code = exit_invalid;
+        print_json({{"error", {{"code", code_word(exit_invalid)}, {"message", error.message}, {"hint", error.hint}}},
+                    {"problems", problems_json(refusal.problems)}});
+        return;
+    }
+    for (const config::Problem& problem : refusal.problems) {
+        std::fputs((harmless(config::format(problem)) + "\n").c_str(), stderr);
+    }
+    fail(context, exit_invalid, error);
+}
+
+void report_applied(Context& context, const config::Applied& applied, const ChangeOptions& options,
+                    const std::vector<std::string>& notes, const Json& extra) {
+    const auto wait = parse_duration(options.wait);
+    const Duration patience = wait.ok() ? std::min<Duration>(*wait, wait_max) : Duration(10s);
+    const auto until = std::chrono::steady_clock::now() + patience;
+    Waited waited;
+    for (const char* daemon : daemons) {
+        if (options.no_wait || !bus::listens(context.paths.socket_of(daemon))) continue;
+        wait_for(context, daemon, applied.digest, until, waited);
+    }
+    if (!waited.trouble.empty()) {
+        fail(context, exit_failed,
+             {"revision " + std::to_string(applied.revision) +
+                  " is written, but not in force everywhere: " + waited.trouble,
+              "'lbcluster config rollback' goes back to an older one; the daemon keeps working with what it had"});
+        return;
+    }
+    if (waited.timed_out) {
+        fail(context, exit_timed_out,
+             {"revision " + std::to_string(applied.revision) +
+                  " is written, but not every daemon has taken it over within " + options.wait,
+              "see 'lbcluster status'; --wait gives it more time"});
+        return;
+    }
+    if (context.json) {
+        Json result{{"result", "done"},
+                    {"revision", applied.revision},
+                    {"digest", applied.digest},
+                    {"changed", applied.changed},
+                    {"hand_edit", applied.hand_edit ? Json(*applied.hand_edit) : Json()},
+                    {"applied_by", waited.applied_by},
+                    {"warnings", problems_json(applied.warnings)}};
+        result.update(extra);
+        print_json(result);
+        return;
+    }
+    for (const config::Problem& problem : applied.warnings) {
+        std::fputs((harmless(config::format(problem)) + "\n").c_str(), stderr);
+    }
+    std::string text;
+    if (applied.hand_edit) {
+        text += "A change by hand was found and is kept as revision " + std::to_string(*applied.hand_edit) + ".\n";
+    }
+    text += applied.changed
+                ? "Revision " + std::to_string(applied.revision) + " is in force"
+                : "Nothing to change: revision " + std::to_string(applied.revision) + " is in force already";
+    text += waited.applied_by.empty() ? ".\n" : ", applied by " + list_of(waited.applied_by) + ".\n";
+    for (const std::string& note : notes) text += harmless(note) + "\n";
+    print(text);
+}
+
+}  // namespace lbcluster::cli

@@ -1,0 +1,44 @@
+// What all verbs share that change the configuration: who may, with which facts it is checked, and waiting until the
+// daemons that run have taken it over ('Who may change' in cli-and-config).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "context.hpp"
+#include "lbcluster/config/store.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace lbcluster::cli {
+
+struct ChangeOptions {
+    std::string wait = "10s";
+    bool no_wait = false;
+    std::string reason;
+};
+
+// --wait, --no-wait, --reason. `options` must live as long as the command.
+void add_change_options(CLI::App* command, ChangeOptions& options);
+
+// Interfaces of this machine without the floating IPs that heartbeatd has put there; nothing if they cannot be read.
+std::optional<config::Facts> machine_facts(const Context& context);
+
+// False after fail() with exit code 5 if the peer is the active node.
+bool may_change(Context& context);
+
+// The user's name (that of sudo's caller), for the revision.
+std::string author();
+
+Json problems_json(const config::Problems& problems);
+// Problems to stderr (or in the JSON error), exit code 3; other errors with theirs.
+void report_refusal(Context& context, const config::Refusal& refusal);
+
+// Waits for the daemons, prints what was done. `notes` are further lines for people, `extra` further keys for scripts.
+void report_applied(Context& context, const config::Applied& applied, const ChangeOptions& options,
+                    const std::vector<std::string>& notes = {}, const Json& extra = Json::object());
+
+}  // namespace lbcluster::cli

@@ -1,0 +1,221 @@
+// lbcluster config ...: check, show and change the configuration, and its revisions (RE-5, OP-1). Works on the files;
+// needs no daemon.
+#include <CLI/App.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "change.hpp"
+#include "commands.hpp"
+#include "context.hpp"
+#include "lbcluster/base/time.hpp"
+#include "lbcluster/config/load.hpp"
+#include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/store.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+struct Options : ChangeOptions {
+    std::string file;
+    std::uint64_t revision = 0;
+};
+
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// FILE as it would be in force here: as node.yaml if it is called so, else as cluster.yaml.
+Result<config::LoadResult> load_file(const Context& context, const std::string& file) {
+    const auto facts = machine_facts(context);
+    const auto text = config::read_text(file);
+    if (!text) return text.error();
+    if (base_name(file) == "node.yaml") {
+        const auto cluster = config::read_text(context.paths.cluster_file());
+        return config::load_texts(*text, cluster ? *cluster : "{}", "cluster.yaml", facts);
+    }
+    const auto node = config::read_text(context.paths.node_file());
+    return config::load_texts(node ? std::optional<std::string>(*node) : std::nullopt, *text, file, facts);
+}
+
+void check(Context& context, const std::string& file) {
+    config::Problems problems;
+    if (file.empty()) {
+        problems = config::load(context.paths, machine_facts(context)).problems;
+    } else {
+        auto loaded = load_file(context, file);
+        if (!loaded) {
+            fail(context, exit_failed, loaded.error());
+            return;
+        }
+        problems = std::move(loaded->problems);
+    }
+    if (config::has_errors(problems)) context.exit_code = exit_invalid;
+    if (context.json) return print_json({{"problems", problems_json(problems)}});
+    for (const config::Problem& problem : problems) print(harmless(config::format(problem)) + "\n");
+    if (problems.empty()) print((file.empty() ? "The configuration" : harmless(file)) + " is right.\n");
+}
+
+void show(Context& context) {
+    const auto loaded = config::load(context.paths, machine_facts(context));
+    if (!loaded.ok()) {
+        report_refusal(
+            context, {{"the configuration in " + context.paths.config_dir + " is not valid", "", 0}, loaded.problems});
+        return;
+    }
+    if (context.json) {
+        return print_json({{"revision", loaded.revision},
+                           {"digest", loaded.digest},
+                           {"node", Json::parse(config::to_json(loaded.effective_node))},
+                           {"cluster", Json::parse(config::to_json(loaded.effective_cluster))}});
+    }
+    const std::string revision =
+        loaded.revision == 0 ? "changed by hand, not a revision yet" : "revision " + std::to_string(loaded.revision);
+    print("# node.yaml, with defaults\n" + config::to_yaml(loaded.effective_node, config::Secrets::masked) +
+          "\n# cluster.yaml, with defaults: " + revision + ", digest " + loaded.digest.substr(0, 16) + "\n" +
+          config::to_yaml(loaded.effective_cluster, config::Secrets::masked));
+}
+
+// From `revision`, or (0) from the newest one that differs from what is in force, to what is in force.
+void diff(Context& context, std::uint64_t revision) {
+    const auto current = config::read_content(context.paths.config_dir);
+    if (!current) {
+        fail(context, exit_failed, current.error());
+        return;
+    }
+    if (revision == 0) {
+        const std::string digest = config::digest_of(*current);
+        for (const auto& old : config::history(context.paths)) {
+            if (old.digest() == digest) continue;
+            revision = old.number();
+            break;
+        }
+    }
+    if (revision == 0) {
+        if (context.json) return print_json({{"from", nullptr}, {"diff", ""}});
+        return print("There is no other revision to compare with.\n");
+    }
+    const auto old = config::read_revision(context.paths, revision);
+    if (!old) {
+        fail(context, exit_failed, old.error());
+        return;
+    }
+    const std::string text = config::unified_diff(*old, *current, "revision " + std::to_string(revision), "in force");
+    if (context.json) return print_json({{"from", revision}, {"diff", text}});
+    // Line by line: a diff keeps its lines, but nothing in them may steer the terminal.
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = text.find('\n', at);
+        print(harmless(std::string_view(text).substr(at, end - at)) + "\n");
+        at = end + 1;
+    }
+}
+
+void history(Context& context) {
+    const auto loaded = config::load(context.paths, std::nullopt);
+    const auto revisions = config::history(context.paths);
+    if (context.json) {
+        Json list = Json::array();
+        for (const auto& one : revisions) {
+            Json entry = Json::parse(config::to_json(one));
+            entry["in_force"] = one.number() == loaded.revision;
+            list.push_back(entry);
+        }
+        return print_json({{"revisions", list}});
+    }
+    if (loaded.revision == 0 && !loaded.digest.empty()) {
+        print("*    -  changed by hand, becomes a revision with the next change\n");
+    }
+    for (const auto& one : revisions) {
+        std::array<char, 32> number{};
+        std::snprintf(number.data(), number.size(), "%c %4llu  ", one.number() == loaded.revision ? '*' : ' ',
+                      static_cast<unsigned long long>(one.number()));
+        print(number.data() + harmless(one.time()) + "  " + one.digest().substr(0, 12) + "  " + harmless(one.author()) +
+              ": " + harmless(one.reason()) + "\n");
+    }
+    if (revisions.empty()) print("No revision has been made yet.\n");
+}
+
+void finish(Context& context, const Result<config::Applied, config::Refusal>& applied, const ChangeOptions& options) {
+    if (!applied) return report_refusal(context, applied.error());
+    report_applied(context, *applied, options);
+}
+
+config::Change change_of(const Options& options, const std::string& what) {
+    config::Change change;
+    change.author = author();
+    change.reason = options.reason.empty() ? what : options.reason;
+    return change;
+}
+
+void apply(Context& context, const Options& options) {
+    if (!may_change(context)) return;
+    const auto text = config::read_text(options.file);
+    if (!text) {
+        fail(context, exit_failed, text.error());
+        return;
+    }
+    finish(context,
+           config::apply(context.paths, *text, options.file, machine_facts(context),
+                         change_of(options, "apply " + base_name(options.file))),
+           options);
+}
+
+void rollback(Context& context, const Options& options) {
+    if (!may_change(context)) return;
+    finish(context,
+           config::rollback(context.paths, options.revision, machine_facts(context),
+                            change_of(options, "back to revision " + std::to_string(options.revision))),
+           options);
+}
+
+void reset(Context& context, const Options& options) {
+    if (!may_change(context)) return;
+    finish(context, config::reset(context.paths, change_of(options, "factory settings")), options);
+}
+
+}  // namespace
+
+void add_change_options(CLI::App* command, ChangeOptions& options) {
+    command->add_option("--wait", options.wait, "How long to wait until the daemons have applied it")
+        ->check([](const std::string& text) {
+            const auto wait = parse_duration(text);
+            return wait.ok() ? std::string() : wait.error().message + "; " + wait.error().hint;
+        })
+        ->capture_default_str();
+    command->add_flag("--no-wait", options.no_wait, "Do not wait for the daemons");
+    command->add_option("--reason", options.reason, "Why, for the history");
+}
+
+void register_config(CLI::App& app, Context& context) {
+    auto options = std::make_shared<Options>();
+    auto* config = app.add_subcommand("config", "The configuration and its revisions");
+    config->require_subcommand(1);
+
+    auto* check_verb = config->add_subcommand("check", "Say everything that is wrong with the configuration, or FILE");
+    check_verb->add_option("FILE", options->file, "A cluster.yaml (or node.yaml) instead of the one in force");
+    check_verb->callback([&context, options] { check(context, options->file); });
+
+    auto* show_verb = config->add_subcommand("show", "What is in force, defaults included");
+    show_verb->callback([&context] { show(context); });
+
+    auto* diff_verb = config->add_subcommand("diff", "What changed since revision REV, or with the last change");
+    diff_verb->add_option("REV", options->revision, "Number of a revision")->check(CLI::PositiveNumber);
+    diff_verb->callback([&context, options] { diff(context, options->revision); });
+
+    auto* apply_verb = config->add_subcommand("apply", "Check FILE, then put it in force as cluster.yaml");
+    apply_verb->add_option("FILE", options->file, "The new cluster.yaml")->required();
+    add_change_options(apply_verb, *options);
+    apply_verb->callback([&context, options] { apply(context, *options); });
+
+    auto* history_verb = config->add_subcommand("history", "The revisions, newest first; * is in force");
+    history_verb->callback([&context] { history(context); });
+
+    auto* rollback_verb = config->add_subcommand("rollback", "Put revision REV in force again, as a new revision");
+    rollback_verb->add_option("REV", options->revision, "Number of a revision")->required()->check(CLI::PositiveNumber);
+    add_change_options(rollback_verb, *options);
+    rollback_verb->callback([&context, options] { rollback(context, *options); });
+
+    auto* reset_verb = config->add_subcommand("reset", "Back to factory settings, as a new revision");
+    add_change_options(reset_verb, *options);
+    reset_verb->callback([&context, options] { reset(context, *options); });
+}
+
+}  // namespace lbcluster::cli
