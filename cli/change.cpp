@@ -10,10 +10,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <set>
 
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "lbcluster/net/netlink.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -73,6 +74,20 @@ void wait_for(const Context& context, const std::string& daemon, const std::stri
     }
 }
 
+// What heartbeatd and the files in force call floating IPs.
+std::set<IpPrefix> named_floating_ips(const Context& context) {
+    std::set<IpPrefix> named;
+    const auto add = [&named](const std::string& text) {
+        if (const auto prefix = IpPrefix::parse(text)) named.insert(*prefix);
+    };
+    if (const auto node = node_status(context)) {
+        for (const auto& one : node->floating_ips()) add(one.address());
+    }
+    const auto loaded = config::load(context.paths, std::nullopt);
+    for (const auto& one : loaded.cluster.config.floating_ips()) add(one.address());
+    return named;
+}
+
 std::string list_of(const std::vector<std::string>& words) {
     std::string text;
     for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -82,29 +97,24 @@ std::string list_of(const std::vector<std::string>& words) {
 }  // namespace
 
 std::optional<config::Facts> machine_facts(const Context& context) {
-    auto facts = config::read_facts();
-    if (!facts) return std::nullopt;
-    // What heartbeatd says it holds; without it, what it may have left behind: exactly as the files in force name it.
-    std::map<IpAddress, std::optional<std::uint8_t>> floating;
-    if (const auto node = node_status(context)) {
-        for (const auto& one : node->floating_ips()) {
-            const auto prefix = IpPrefix::parse(one.address());
-            if (prefix && one.held()) floating.emplace(prefix->address, std::nullopt);
+    auto netlink = net::Netlink::open();
+    if (!netlink) return std::nullopt;
+    const auto links = netlink->links();
+    const auto addresses = netlink->addresses();
+    if (!links || !addresses) return std::nullopt;
+    const std::set<IpPrefix> floating = named_floating_ips(context);
+    config::Facts facts;
+    for (const net::Link& link : *links) {
+        config::LocalInterface interface{link.name, {}};
+        for (const net::Address& address : *addresses) {
+            if (address.ifindex != link.index) continue;
+            // Heartbeatd's own bear its mark; kernels before 5.18 keep none, but the lease shows.
+            const bool leased = address.valid.has_value() && floating.contains(address.prefix);
+            if (!address.ours() && !leased) interface.addresses.push_back(address.prefix);
         }
-    } else {
-        const auto loaded = config::load(context.paths, std::nullopt);
-        for (const auto& one : loaded.cluster.config.floating_ips()) {
-            const auto prefix = IpPrefix::parse(one.address());
-            if (prefix) floating.emplace(prefix->address, prefix->length);
-        }
+        facts.interfaces.push_back(std::move(interface));
     }
-    for (config::LocalInterface& interface : facts->interfaces) {
-        std::erase_if(interface.addresses, [&](const IpPrefix& own) {
-            const auto found = floating.find(own.address);
-            return found != floating.end() && (!found->second || *found->second == own.length);
-        });
-    }
-    return *facts;
+    return facts;
 }
 
 bool may_change(Context& context) {

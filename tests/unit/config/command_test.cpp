@@ -1,0 +1,187 @@
+// RE-5, OP-1: `lbcluster config` and `floating-ip` themselves, without a daemon and against one that is played.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "lbcluster/config/store.hpp"
+#include "tests/unit/bus/bus_fixture.hpp"
+
+namespace lbcluster::bus {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+struct Outcome {
+    int exit_code = -1;
+    std::string out;  // stdout and stderr
+    [[nodiscard]] Json json() const { return Json::parse(out, nullptr, false); }
+};
+
+class ConfigCommand : public BusTest {
+  protected:
+    void SetUp() override {
+        BusTest::SetUp();
+        fs::create_directories(folder_ + "/etc");
+        put("node.yaml", "node: lb1\ninterfaces: {lan: eth0}\n");
+        put("cluster.yaml", "# by hand\nheartbeat: {port: 7000}\n");
+        put("good.yaml", "# kept\nheartbeat: {port: 7001}\n");
+        put("bad.yaml", "heartbeat: {prot: 1}\n");
+    }
+    void put(const std::string& name, const std::string& text) const { std::ofstream(file(name)) << text; }
+    [[nodiscard]] std::string file(const std::string& name) const { return folder_ + "/etc/" + name; }
+    [[nodiscard]] std::string get(const std::string& name) const {
+        std::ifstream in(file(name));
+        std::stringstream text;
+        text << in.rdbuf();
+        return text.str();
+    }
+    Outcome lbcluster(const std::string& arguments) {
+        const std::string command = std::string(LBCLUSTER_PROGRAM) + " --run-dir " + folder_ + " --state-dir " +
+                                    folder_ + "/state --config-dir " + folder_ + "/etc " + arguments + " 2>&1";
+        return beside([command] {
+            Outcome outcome;
+            FILE* pipe = ::popen(command.c_str(), "r");
+            std::array<char, 4096> part{};
+            while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) {
+                outcome.out.append(part.data(), n);
+            }
+            const int status = ::pclose(pipe);
+            outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+            return outcome;
+        });
+    }
+    void publish_node(const std::string& activity, const std::string& peer_activity) {
+        Item item;
+        item.set_key("node");
+        item.mutable_node()->set_name("lb1");
+        item.mutable_node()->set_activity(activity);
+        item.mutable_node()->mutable_peer()->set_name("lb2");
+        item.mutable_node()->mutable_peer()->set_state("alive");
+        item.mutable_node()->mutable_peer()->set_activity(peer_activity);
+        server_->set(item);
+    }
+    void publish_config(const std::string& digest, const std::string& error) {
+        Item item;
+        item.set_key("config");
+        item.mutable_config()->set_digest(digest);
+        item.mutable_config()->set_error(error);
+        server_->set(item);
+    }
+    void answer_reload(std::uint32_t exit_code, const std::string& digest) {
+        server_->on_call([=, this](const Call& call, const PeerCredentials&, const Server::Respond& respond) {
+            EXPECT_TRUE(call.has_reload());
+            publish_config(digest, "");
+            Reply reply;
+            reply.set_exit_code(exit_code);
+            if (exit_code != 0) reply.set_message("no such thing");
+            respond(reply);
+        });
+    }
+};
+
+TEST_F(ConfigCommand, CheckTellsEverything) {
+    EXPECT_EQ(lbcluster("config check").exit_code, 0);
+    const auto text = lbcluster("config check " + file("bad.yaml"));
+    EXPECT_EQ(text.exit_code, 3);
+    EXPECT_EQ(text.out, file("bad.yaml") + ":1:13: 'prot' is not a key of heartbeat; did you mean 'port'?\n");
+    const auto json = lbcluster("config check --json " + file("bad.yaml"));
+    EXPECT_EQ(json.exit_code, 3);
+    const Json problem = json.json()["problems"][0];
+    EXPECT_EQ(problem["file"], file("bad.yaml"));
+    EXPECT_EQ(problem["line"], 1);
+    EXPECT_EQ(problem["column"], 13);
+    EXPECT_EQ(problem["message"], "'prot' is not a key of heartbeat");
+    EXPECT_EQ(problem["hint"], "did you mean 'port'?");
+    EXPECT_EQ(lbcluster("config check /nowhere").exit_code, 1);
+    put("node.yaml", "node: lb1\nlinks: [{local: 10.0.0.1, peer: 10.0.0.2}]\n");
+    EXPECT_EQ(lbcluster("config check").exit_code, 0);  // warnings alone are no reason to fail
+}
+
+TEST_F(ConfigCommand, ApplyKeepsTheBytesAndABadFileChangesNothing) {
+    const auto bad = lbcluster("config apply " + file("bad.yaml"));
+    EXPECT_EQ(bad.exit_code, 3);
+    EXPECT_THAT(bad.out, HasSubstr("did you mean 'port'?"));
+    EXPECT_EQ(get("cluster.yaml"), "# by hand\nheartbeat: {port: 7000}\n");
+    EXPECT_EQ(lbcluster("config apply --json " + file("bad.yaml")).json()["error"]["code"], "invalid");
+
+    const auto good = lbcluster("config apply --json " + file("good.yaml"));
+    EXPECT_EQ(good.exit_code, 0) << good.out;
+    EXPECT_EQ(good.json()["revision"], 2);
+    EXPECT_EQ(good.json()["hand_edit"], 1);
+    EXPECT_EQ(get("cluster.yaml"), "# kept\nheartbeat: {port: 7001}\n");
+
+    EXPECT_THAT(lbcluster("config diff 1").out, HasSubstr("-heartbeat: {port: 7000}\n+# kept\n+heartbeat: {port: 7001}\n"));
+    EXPECT_EQ(lbcluster("config rollback 1").exit_code, 0);
+    EXPECT_EQ(get("cluster.yaml"), "# by hand\nheartbeat: {port: 7000}\n");
+    EXPECT_EQ(lbcluster("config show --json").json()["cluster"]["heartbeat"]["port"], 7000);
+    EXPECT_EQ(lbcluster("config reset").exit_code, 0);
+    const Json history = lbcluster("config history --json").json();
+    ASSERT_EQ(history["revisions"].size(), 4U);
+    EXPECT_EQ(history["revisions"][0]["in_force"], true);
+    EXPECT_EQ(history["revisions"][0]["reason"], "factory settings");
+    EXPECT_EQ(lbcluster("config rollback 77").exit_code, 1);
+    EXPECT_EQ(lbcluster("config rollback x").exit_code, 2);
+    EXPECT_EQ(lbcluster("config reset --wait x").exit_code, 2);
+}
+
+TEST_F(ConfigCommand, FloatingIpsAreAddedAndDeleted) {
+    const auto added = lbcluster("floating-ip add 192.0.2.7 --interface lan --note 'a: b'");
+    EXPECT_EQ(added.exit_code, 0) << added.out;
+    EXPECT_THAT(added.out, HasSubstr("comments in cluster.yaml were dropped; they still stand in revision 1"));
+    const Json list = lbcluster("floating-ip list --json").json()["floating_ips"];
+    ASSERT_EQ(list.size(), 1U);
+    EXPECT_EQ(list[0]["address"], "192.0.2.7");
+    EXPECT_EQ(list[0]["interface"], "eth0");
+    EXPECT_EQ(list[0]["note"], "a: b");
+    EXPECT_TRUE(list[0]["held"].is_null());
+    EXPECT_EQ(lbcluster("floating-ip add 192.0.2.7").exit_code, 5);
+    EXPECT_EQ(lbcluster("floating-ip add nonsense").exit_code, 2);
+    EXPECT_EQ(lbcluster("floating-ip add 127.0.0.1 --interface lan").exit_code, 3);
+    EXPECT_EQ(lbcluster("floating-ip delete 192.0.2.8").exit_code, 1);
+    const auto deleted = lbcluster("floating-ip delete 192.0.2.7 --json");
+    EXPECT_EQ(deleted.exit_code, 0);
+    EXPECT_FALSE(deleted.json().contains("comments_dropped"));
+    EXPECT_EQ(lbcluster("floating-ip list").out, "There are no floating IPs.\n");
+}
+
+TEST_F(ConfigCommand, OnThePassiveNodeChangesAreRefusedNamingTheActiveOne) {
+    start_server();
+    publish_node("passive", "active");
+    for (const std::string& verb : {"config apply " + file("good.yaml"), std::string("config reset"),
+                                   std::string("config rollback 1"), std::string("floating-ip add 192.0.2.7")}) {
+        const auto refused = lbcluster(verb);
+        EXPECT_EQ(refused.exit_code, 5) << verb;
+        EXPECT_THAT(refused.out, HasSubstr("lb2")) << verb;
+    }
+    EXPECT_EQ(get("cluster.yaml"), "# by hand\nheartbeat: {port: 7000}\n");
+    publish_node("active", "passive");
+    EXPECT_EQ(lbcluster("config apply --no-wait " + file("good.yaml")).exit_code, 0);
+}
+
+TEST_F(ConfigCommand, WaitsUntilTheDaemonsHaveAppliedIt) {
+    start_server();
+    publish_node("active", "passive");
+    const std::string digest = config::digest_of(config::Content{"# kept\nheartbeat: {port: 7001}\n", {}});
+    answer_reload(0, digest);
+    const auto done = lbcluster("config apply --json " + file("good.yaml"));
+    EXPECT_EQ(done.exit_code, 0) << done.out;
+    EXPECT_EQ(done.json()["applied_by"][0], "heartbeatd");
+    answer_reload(0, "another");
+    EXPECT_EQ(lbcluster("config rollback 1 --wait 200ms").exit_code, 6);
+    answer_reload(3, "another");
+    const auto refused = lbcluster("config rollback 2");
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.out, HasSubstr("heartbeatd: no such thing"));
+}
+
+}  // namespace
+}  // namespace lbcluster::bus
