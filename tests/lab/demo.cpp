@@ -85,7 +85,8 @@ void Demo::crash() {
     observer_->mark();
     pair_.power_off("lb1");
     check(prober_->wait_answers("lb2", 15s), "lb2 serves now");
-    const ProbeReport report = prober_->report(200ms);
+    std::this_thread::sleep_for(2s);  // what comes after counts as well
+    const ProbeReport report = prober_->report();
     say("the client saw: " + report.text());
     // deadtime 1 s + 2 x keepalive 100 ms (a ping node is configured: one keepalive of it is for that), + this
     // machine's noise
@@ -100,7 +101,8 @@ void Demo::come_back() {
     prober_->mark();
     pair_.power_on("lb1");
     settled("lb2", "lb1 is passive, lb2 serves on");
-    const ProbeReport report = prober_->report(200ms);
+    std::this_thread::sleep_for(2s);  // what comes after counts as well
+    const ProbeReport report = prober_->report();
     say("the client saw: " + report.text());
     check(report.lost == 0, "no probe lost");
 }
@@ -110,7 +112,8 @@ void Demo::hand_over() {
     prober_->mark();
     show("lb1", {"activate"});
     settled("lb1", "lb1 serves");
-    const ProbeReport report = prober_->report(200ms);
+    std::this_thread::sleep_for(2s);  // what comes after counts as well
+    const ProbeReport report = prober_->report();
     say("the client saw: " + report.text());
     check(report.lost == 0, "no probe lost");
     const ObserverReport seen = observer_->report();

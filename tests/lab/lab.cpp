@@ -95,6 +95,10 @@ Lab::Lab() {
         if (host.heartbeat_net) lines += cable_lines(host, "eth1");
     }
     ip("switch", lines);
+    must_run(&this->host("switch"), {"nft", "-f", "-"},
+             "table bridge lab {\n set off { type ifname; }\n chain forward { type filter hook forward priority 0; "
+             "policy accept;"
+             " iifname @off drop; oifname @off drop; }\n}\n");
     for (const HostPlan& host : plan)
         ip(host.name, address_lines(host, "eth0") + (host.heartbeat_net ? address_lines(host, "eth1") : ""));
     this->host("switch").run([this] { switch_socket_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); });
@@ -126,6 +130,12 @@ void Lab::cable(const std::string& host, const std::string& interface, bool plug
     const int flags = request.ifr_flags;
     request.ifr_flags = static_cast<short>(plugged ? flags | IFF_UP : flags & ~IFF_UP);
     if (::ioctl(switch_socket_, SIOCSIFFLAGS, &request) != 0) fail_errno(port);
+}
+
+void Lab::cut_off(const std::string& host, bool cut) {
+    must_run(
+        &this->host("switch"), {"nft", "-f", "-"},
+        std::string(cut ? "add" : "delete") + " element bridge lab off { " + host + ".eth0, " + host + ".eth1 }\n");
 }
 
 void Lab::drop(const std::string& host, const std::string& interface, const std::string& match, unsigned percent) {

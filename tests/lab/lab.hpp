@@ -35,6 +35,10 @@ class Lab {
     // Cable out of or into the bridge port: the host's interface loses or gets carrier.
     void cable(const std::string& host, const std::string& interface, bool plugged);
 
+    // Everything from and to the host is dropped by the switches, on all cables at one moment: cable() needs
+    // milliseconds for each, and a daemon that is still alive would hand over meanwhile.
+    void cut_off(const std::string& host, bool cut);
+
     // What arrives at the host's interface and matches the nftables expression (empty: everything) is dropped, with
     // the given probability. `heal` ends all of that for the host.
     void drop(const std::string& host, const std::string& interface, const std::string& match, unsigned percent = 100);

@@ -186,11 +186,12 @@ bool Pair::wait_settled(const std::string& active, Nanoseconds limit) const {
 }
 
 void Pair::power_off(const std::string& node) {
+    lab_.cut_off(node, true);
+    daemon(node).vanish();
+    service_.set_powered(node, false);
+    lab_.kill_processes(node);
     lab_.cable(node, "eth0", false);
     lab_.cable(node, "eth1", false);
-    service_.set_powered(node, false);
-    daemon(node).vanish();
-    lab_.kill_processes(node);
 }
 
 void Pair::power_on(const std::string& node) {
@@ -199,6 +200,7 @@ void Pair::power_on(const std::string& node) {
         std::filesystem::remove_all(entry.path());
     lab_.cable(node, "eth0", true);
     lab_.cable(node, "eth1", true);
+    lab_.cut_off(node, false);
     service_.set_powered(node, true);
     start(node);
 }
