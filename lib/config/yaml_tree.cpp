@@ -15,6 +15,37 @@ namespace {
 
 Position position_of(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
+// Length of the UTF-8 sequence at `at`, 0 if it is none (RFC 3629: no overlong forms, no surrogates).
+std::size_t utf8_length(std::string_view text, std::size_t at) {
+    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+    const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
+    const unsigned first = byte(at);
+    if (first < 0x80) return 1;
+    if (first >= 0xc2 && first <= 0xdf) return tail(at + 1) ? 2 : 0;
+    if (first >= 0xe0 && first <= 0xef) {
+        const unsigned second = byte(at + 1);
+        if (first == 0xe0 && second < 0xa0) return 0;
+        if (first == 0xed && second > 0x9f) return 0;
+        return tail(at + 1) && tail(at + 2) ? 3 : 0;
+    }
+    if (first >= 0xf0 && first <= 0xf4) {
+        const unsigned second = byte(at + 1);
+        if (first == 0xf0 && second < 0x90) return 0;
+        if (first == 0xf4 && second > 0x8f) return 0;
+        return tail(at + 1) && tail(at + 2) && tail(at + 3) ? 4 : 0;
+    }
+    return 0;
+}
+
+bool is_utf8(std::string_view text) {
+    for (std::size_t i = 0; i < text.size();) {
+        const std::size_t length = utf8_length(text, i);
+        if (length == 0) return false;
+        i += length;
+    }
+    return true;
+}
+
 // Ends the parsing from inside a callback; caught in parse_tree().
 struct Refused : std::exception {
     Refused(const YAML::Mark& mark, std::string what, std::string how)
@@ -45,6 +76,9 @@ class TreeBuilder : public YAML::EventHandler {
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
                   const std::string& value) override {
         check_tag(mark, tag);
+        // yaml-cpp turns \_ and \N into single bytes.
+        if (!is_utf8(value))
+            throw Refused(mark, "an escape sequence that is not supported", "write the character itself");
         leaf(mark, YamlNode::Kind::scalar, value, tag == "!");
     }
     void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
@@ -149,28 +183,6 @@ class TreeBuilder : public YAML::EventHandler {
     std::vector<Level> levels_;
     int documents_ = 0;
 };
-
-// Length of the UTF-8 sequence at `at`, 0 if it is none (RFC 3629: no overlong forms, no surrogates).
-std::size_t utf8_length(std::string_view text, std::size_t at) {
-    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-    const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-    const unsigned first = byte(at);
-    if (first < 0x80) return 1;
-    if (first >= 0xc2 && first <= 0xdf) return tail(at + 1) ? 2 : 0;
-    if (first >= 0xe0 && first <= 0xef) {
-        const unsigned second = byte(at + 1);
-        if (first == 0xe0 && second < 0xa0) return 0;
-        if (first == 0xed && second > 0x9f) return 0;
-        return tail(at + 1) && tail(at + 2) ? 3 : 0;
-    }
-    if (first >= 0xf0 && first <= 0xf4) {
-        const unsigned second = byte(at + 1);
-        if (first == 0xf0 && second < 0x90) return 0;
-        if (first == 0xf4 && second > 0x8f) return 0;
-        return tail(at + 1) && tail(at + 2) && tail(at + 3) ? 4 : 0;
-    }
-    return 0;
-}
 
 // yaml-cpp guesses encodings and takes odd bytes silently; we take UTF-8 text and nothing else.
 bool check_bytes(std::string_view text, const std::string& file, Problems& problems) {

@@ -115,6 +115,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Control", "# \x1b[31m\n", "cluster.yaml:1:3: a control character; remove it\n"},
         Mistake{"EscapedControl", "floating_ips:\n  - {address: 10.0.0.1, note: \"a\\x07\"}\n",
                 "cluster.yaml:2:31: floating_ips[0].note: 'a?' has a control character in it; remove it\n"},
+        Mistake{"EscapeThatIsNoText", "floating_ips:\n  - {address: 10.0.0.1, note: \"a\\_\"}\n",
+                "cluster.yaml:2:31: an escape sequence that is not supported; write the character itself\n"},
         Mistake{"KeyIsAList", "? [a]\n: 1\n",
                 "cluster.yaml:1:3: a key must be a word, not a list or a mapping; is there a '{' or '[' where a value "
                 "in quotes was meant?\n"},
