@@ -174,6 +174,30 @@ TEST(Checks, TheExamplesAreRight) {
     EXPECT_EQ(result.cluster.config.floating_ips_size(), 2);
 }
 
+void expect_documented(const google::protobuf::Descriptor& type, const std::string& page) {
+    for (int i = 0; i < type.field_count(); ++i) {
+        const auto& field = *type.field(i);
+        const bool nested = field.message_type() != nullptr && !field.is_map() &&
+                            field.message_type()->full_name().starts_with("lbcluster.");
+        const std::string name = "`" + field.name() + "`";
+        EXPECT_NE(page.find(nested ? name : "| " + name + " |"), std::string::npos) << field.full_name();
+        const std::string& standard = field.options().GetExtension(key).default_text();
+        if (!standard.empty()) {
+            const bool same = page.find("| " + name + " | `" + standard + "` |") != std::string::npos;
+            EXPECT_TRUE(same) << field.full_name();
+        }
+        if (nested) expect_documented(*field.message_type(), page);
+    }
+}
+
+TEST(Documentation, NamesEveryKeyAndItsDefault) {
+    std::ifstream in(LBCLUSTER_DOCS "/configuration.md");
+    std::stringstream page;
+    page << in.rdbuf();
+    expect_documented(*NodeConfig::descriptor(), page.str());
+    expect_documented(*ClusterConfig::descriptor(), page.str());
+}
+
 TEST(Checks, WithoutFactsNothingAboutTheMachineIsSaid) {
     const auto result = load_texts(good_node, floating("address: 172.16.0.1"), "cluster.yaml", std::nullopt);
     EXPECT_EQ(format(result.problems), "");

@@ -103,10 +103,11 @@ TEST(Defaults, ComeFromTheSchema) {
     EXPECT_TRUE(config.floating_ips(1).has_enabled());
     EXPECT_FALSE(config.floating_ips(1).enabled());
     EXPECT_FALSE(config.heartbeat().has_keepalive());  // the profile's, not the schema's
-    NodeConfig node = read<NodeConfig>("node: a");
+    NodeConfig node = read<NodeConfig>("node: a\nlinks: [{local: 10.0.0.1, peer: 10.0.0.2}]");
     with_defaults(node);
     EXPECT_EQ(node.role(), ROLE_PRIMARY);
     EXPECT_EQ(node.log_level(), LOG_LEVEL_INFO);
+    EXPECT_FALSE(node.links(0).has_baud());
 }
 
 }  // namespace
