@@ -13,7 +13,7 @@
 
 #include "commands.hpp"
 #include "context.hpp"
-#include "event_file.hpp"
+#include "lbcluster/bus/event_file.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "status_view.hpp"
 
@@ -40,7 +40,8 @@ std::vector<bus::Event> events_of(const std::vector<bus::Item>& items) {
 
 void show(const Context& context, const bus::Event& event) {
     if (context.json) {
-        print_json(event_json(event), -1);
+        const std::string line = bus::event_line(event);
+        print(line.substr(0, line.size() - 1));
     } else {
         print(event_line(event, context.color));
     }
@@ -57,7 +58,7 @@ Result<std::vector<bus::Event>> past_events(const Context& context) {
     if (!does_not_run(items.error())) {
         return items.error();
     }
-    auto kept = read_event_file(context.paths.state_dir + "/events.jsonl");
+    auto kept = bus::read_event_file(context.paths.state_dir + "/events.jsonl");
     if (!kept.ok()) {
         return kept.error().code == ENOENT ? items.error() : kept.error();
     }

@@ -167,6 +167,8 @@ Result<void> Daemon::open() {
     });
     if (auto listening = bus_->listen(); !listening) return listening;
 
+    load_history();
+
     auto term = read_term(paths_.state_dir);
     if (!term) spdlog::warn("{}", term.error().message);
     core_ = std::make_unique<Core>(boottime_now(), setup_.settings,
@@ -227,6 +229,10 @@ void Daemon::start() {
     for (const auto& link : links_) link->start();
     pinger_->set_nodes(setup_.settings.ping_nodes);
     prober_->set_addresses(watched());
+    watcher_ = std::make_unique<config::Watcher>(io_, paths_, [this] { reload(std::nullopt); });
+    if (auto watching = watcher_->start(); !watching) {
+        spdlog::warn("{}: changes of the configuration are taken up on SIGHUP only", watching.error().message);
+    }
     wait_for_signal();
     wait_for_timer();
     tick();
@@ -282,7 +288,7 @@ void Daemon::on_datagram(std::uint32_t link, std::span<const std::uint8_t> datag
     const DecodeResult decoded = codec_->decode(datagram, received_);
     if (!decoded.ok()) {
         ++counters_["dropped_" + std::string(drop_name(decoded.drop))];
-        // A node that calls itself like us is for the core: it alone can tell it from our own echo.
+        // An authentic one with our name: our own echo, or another node that is called like us. The core can tell.
         if (decoded.drop != Drop::own_name) return;
     }
     if (decoded.newer) {

@@ -30,6 +30,7 @@
 #include "heartbeat/wire/link.hpp"
 #include "lbcluster/bus/server.hpp"
 #include "lbcluster/config/paths.hpp"
+#include "lbcluster/config/watcher.hpp"
 #include "lbcluster/net/monitor.hpp"
 #include "lbcluster/net/netlink.hpp"
 
@@ -100,6 +101,7 @@ class Daemon {
     void publish_soon();
     void publish_config();
     void tick();
+    void load_history();
     void put_on_bus(const bus::Event& event);
     void note(const std::string& kind, Severity severity, const std::string& text);
     [[nodiscard]] AddressTarget target() const;
@@ -121,6 +123,7 @@ class Daemon {
     std::unique_ptr<AddressWorker> worker_;
     std::unique_ptr<FileThread> files_;
     std::unique_ptr<bus::Server> bus_;
+    std::unique_ptr<config::Watcher> watcher_;
     boost::asio::signal_set signals_;
     boost::asio::posix::stream_descriptor timer_;  // timerfd on CLOCK_BOOTTIME
     boost::asio::steady_timer tick_timer_;

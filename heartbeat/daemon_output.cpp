@@ -7,6 +7,7 @@
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/log.hpp"
 #include "lbcluster/base/notify.hpp"
+#include "lbcluster/bus/event_file.hpp"
 
 namespace lbcluster::heartbeat {
 
@@ -101,6 +102,17 @@ void Daemon::put_on_bus(const bus::Event& event) {
     if (events_on_bus_.size() > events_kept) {
         bus_->erase(key(events_on_bus_.front()));
         events_on_bus_.pop_front();
+    }
+}
+
+// The newest events of earlier lives, so that the history does not begin with each start.
+void Daemon::load_history() {
+    auto kept = bus::read_event_file(paths_.state_dir + "/events.jsonl");
+    if (!kept) return;
+    for (bus::Event& event : kept->events) {
+        if (event.sequence() <= event_sequence_) continue;  // numbers only grow; a damaged line is passed over
+        event_sequence_ = event.sequence();
+        put_on_bus(event);
     }
 }
 

@@ -12,7 +12,7 @@
 #include <sstream>
 
 #include "lbcluster/base/time.hpp"
-#include "lbcluster/bus/event_line.hpp"
+#include "lbcluster/bus/event_file.hpp"
 #include "lbcluster/config/store.hpp"
 
 namespace lbcluster::heartbeat {

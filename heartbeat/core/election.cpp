@@ -18,7 +18,7 @@ void Core::decide(Actions& out) {
 
 // Both active and mine is the higher claim: every cache is to point here, during the conflict and after it.
 void Core::settle_conflict(Actions& out) {
-    const bool conflict = activity_ == ACTIVITY_ACTIVE && !cautious_until_ && peer_active();
+    const bool conflict = activity_ == ACTIVITY_ACTIVE && !cautious_until_ && peer_active() && !takeover_;
     if (conflict == in_conflict_) return;
     in_conflict_ = conflict;
     if (activity_ != ACTIVITY_ACTIVE) return;

@@ -57,7 +57,7 @@ void Core::update_alarms(Actions& out) {
             alarm(out, "peer-serves",
                   "no heartbeat of the peer, but its kernel answers for the floating IPs: not taking over",
                   "repair the heartbeat links (UDP port, firewall, cable), or start heartbeatd on the peer");
-        } else if (dead && !active && !claim_refusal_.empty()) {
+        } else if (dead && !active && !claim_refusal_.empty() && due(silence_since() + 2 * deadtime() + 1s)) {
             alarm(out, "no-takeover", "the peer is dead and this node does not take over: " + claim_refusal_,
                   "repair what keeps it, or `lbcluster activate --force`");
         }

@@ -213,7 +213,7 @@ DecodeResult Codec::decode(std::span<const std::uint8_t> datagram, Heartbeat& ou
     };
     if (!out.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return refuse(Drop::bad_protobuf);
     if (out.sender() != sender) return refuse(Drop::sender_mismatch);
-    if (sender == own_name_) return refuse(Drop::own_name);
+    if (sender == own_name_) return {Drop::own_name};
     if (out.version() == 0 || out.min_version() > out.version()) return refuse(Drop::version);
     const auto cluster = keys_.cluster_id();
     if (out.cluster_id().size() != cluster.size() ||

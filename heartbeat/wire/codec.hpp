@@ -90,7 +90,7 @@ class Codec {
     Result<std::size_t> encode(const Heartbeat& message, std::span<std::uint8_t> out);
     // Envelope and MAC around any bytes; encode() without the message. For tests.
     Result<std::size_t> seal(std::span<const std::uint8_t> payload, std::span<std::uint8_t> out);
-    // `out` is valid only if the result is ok. Reuse one message: that saves allocations.
+    // `out` is valid only if the result is ok, or own_name. Reuse one message: that saves allocations.
     DecodeResult decode(std::span<const std::uint8_t> datagram, Heartbeat& out);
 
   private:

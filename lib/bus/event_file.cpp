@@ -1,4 +1,4 @@
-#include "event_file.hpp"
+#include "lbcluster/bus/event_file.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -6,10 +6,15 @@
 #include <ctime>
 #include <fstream>
 
-#include "context.hpp"
+#include <nlohmann/json.hpp>
 
-namespace lbcluster::cli {
+#include "lbcluster/base/time.hpp"
+
+namespace lbcluster::bus {
 namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr auto replace_bad_utf8 = Json::error_handler_t::replace;
 
 std::uint64_t number_of(const Json& object, const char* key) {
     const auto it = object.find(key);
@@ -41,14 +46,14 @@ std::uint64_t parse_time(const std::string& text) {
 
 }  // namespace
 
-std::optional<bus::Event> parse_event_line(std::string_view line) {
+std::optional<Event> parse_event_line(std::string_view line) {
     // The depth is bounded, as the parser's stack grows with it.
     const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 8; };
     const Json object = Json::parse(line, shallow, false);
     if (!object.is_object() || !object.contains("sequence")) {
         return std::nullopt;
     }
-    bus::Event event;
+    Event event;
     event.set_sequence(number_of(object, "sequence"));
     const std::string time = text_of(object, "time");
     event.set_time_ms(time.empty() ? std::max(number_of(object, "time"), number_of(object, "time_ms"))
@@ -59,10 +64,23 @@ std::optional<bus::Event> parse_event_line(std::string_view line) {
     event.set_text(text_of(object, "text"));
     if (const auto inputs = object.find("inputs"); inputs != object.end() && inputs->is_object()) {
         for (const auto& [name, value] : inputs->items()) {
-            (*event.mutable_inputs())[name] = value.is_string() ? value.get<std::string>() : json_text(value, -1);
+            (*event.mutable_inputs())[name] = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, replace_bad_utf8);
         }
     }
     return event;
+}
+
+std::string event_line(const Event& event) {
+    Json line;
+    line["sequence"] = event.sequence();
+    line["time"] = format_rfc3339(event.time_ms());
+    line["node"] = event.node();
+    line["kind"] = event.kind();
+    line["severity"] = event.severity();
+    line["text"] = event.text();
+    line["inputs"] = Json::object();
+    for (const auto& [name, value] : event.inputs()) line["inputs"][name] = value;
+    return line.dump(-1, ' ', false, replace_bad_utf8) + "\n";
 }
 
 Result<EventFile> read_event_file(const std::string& path) {
@@ -102,4 +120,4 @@ Result<EventFile> read_event_file(const std::string& path) {
     return out;
 }
 
-}  // namespace lbcluster::cli
+}  // namespace lbcluster::bus

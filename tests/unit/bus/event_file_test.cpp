@@ -1,5 +1,5 @@
 // OP-4: the history is readable while heartbeatd does not run.
-#include "cli/event_file.hpp"
+#include "lbcluster/bus/event_file.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 #include "lbcluster/base/time.hpp"
 
-namespace lbcluster::cli {
+namespace lbcluster::bus {
 namespace {
 
 TEST(EventFile, ReadsALine) {
@@ -24,6 +24,25 @@ TEST(EventFile, ReadsALine) {
     EXPECT_EQ(event->inputs().at("silence"), "1.1s");
     EXPECT_EQ(event->inputs().at("votes"), "2");
     EXPECT_EQ(parse_event_line(R"({"sequence":1,"time":1790000000000})")->time_ms(), 1790000000000U);
+}
+
+TEST(EventFile, WritesWhatItReads) {
+    Event event;
+    event.set_sequence(7);
+    event.set_time_ms(1795226899042);
+    event.set_node("lb1");
+    event.set_kind("became-active");
+    event.set_severity("info");
+    event.set_text("a \"quoted\" \n reason \xff");
+    (*event.mutable_inputs())["peer_silence"] = "1s";
+    const std::string line = event_line(event);
+    EXPECT_EQ(line.back(), '\n');
+    EXPECT_EQ(line.find('\n'), line.size() - 1);
+    const auto read = parse_event_line(line);
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->sequence(), 7U);
+    EXPECT_EQ(read->time_ms(), 1795226899042U);
+    EXPECT_EQ(read->inputs().at("peer_silence"), "1s");
 }
 
 TEST(EventFile, TakesNothingElseForAnEvent) {
@@ -55,4 +74,4 @@ TEST(EventFile, ReadsTheEndOfALargeFileAndCountsBadLines) {
 }
 
 }  // namespace
-}  // namespace lbcluster::cli
+}  // namespace lbcluster::bus
