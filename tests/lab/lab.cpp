@@ -125,7 +125,7 @@ void Lab::ip(const std::string& host, const std::string& batch) const {
 void Lab::cable(const std::string& host, const std::string& interface, bool plugged) {
     ifreq request{};
     const std::string port = host + "." + interface;
-    std::strncpy(request.ifr_name, port.c_str(), IFNAMSIZ - 1);
+    port.copy(request.ifr_name, IFNAMSIZ - 1);
     if (::ioctl(switch_socket_, SIOCGIFFLAGS, &request) != 0) fail_errno(port);
     const int flags = request.ifr_flags;
     request.ifr_flags = static_cast<short>(plugged ? flags | IFF_UP : flags & ~IFF_UP);
