@@ -25,9 +25,14 @@ namespace {
 using namespace lbcluster;
 
 int check(const config::Paths& paths) {
-    const auto facts = config::read_facts();
-    const config::LoadResult loaded =
-        config::load(paths, facts ? std::optional<config::Facts>(*facts) : std::optional<config::Facts>{});
+    // Interfaces without the floating IPs that a running heartbeatd has put there. Unknown: those checks are left out.
+    std::optional<config::Facts> facts;
+    if (auto netlink = net::Netlink::open()) {
+        const auto links = netlink->links();
+        const auto addresses = netlink->addresses();
+        if (links && addresses) facts = heartbeat::facts_of(*links, *addresses);
+    }
+    const config::LoadResult loaded = config::load(paths, facts);
     std::fputs(config::format(loaded.problems).c_str(), stderr);
     if (!loaded.ok()) return 3;
     if (loaded.effective_node.links_size() > 0) {

@@ -230,9 +230,9 @@ bool Core::isolated(std::string& why) {
 }
 
 void Core::acquire(Actions& out, bool announce) {
+    if (!wanted_) addresses_ = AddressReport{};  // else what was held still is, until the next report
     wanted_ = true;
     lapsed_ = false;
-    addresses_ = AddressReport{};
     out.emplace_back(SetAddresses{++epoch_, true, announce});
     send_now_ = true;
 }
