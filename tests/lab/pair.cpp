@@ -68,6 +68,13 @@ Json Json::operator[](std::size_t index) const {
 
 std::size_t Json::size() const { return static_cast<std::size_t>(value_.list_value().values_size()); }
 
+double Json::sum(const std::string& prefix) const {
+    double total = 0;
+    for (const auto& [name, value] : value_.struct_value().fields())
+        if (name.starts_with(prefix)) total += value.number_value();
+    return total;
+}
+
 LinkSpec LinkSpec::lan() {
     return {"{interface: eth0, local: 10.77.0.11, peer: 10.77.0.12}",
             "{interface: eth0, local: 10.77.0.12, peer: 10.77.0.11}"};

@@ -28,6 +28,8 @@ class Json {
     Json operator[](const std::string& key) const;
     Json operator[](std::size_t index) const;
     [[nodiscard]] std::size_t size() const;
+    // Sum of the numbers whose names begin with `prefix`.
+    [[nodiscard]] double sum(const std::string& prefix) const;
     [[nodiscard]] std::string text() const { return value_.string_value(); }
     [[nodiscard]] double number() const { return value_.number_value(); }
     [[nodiscard]] bool truth() const { return value_.bool_value(); }

@@ -1,0 +1,116 @@
+// A machine in trouble: no CPU, no disk, no log, no file descriptors (HA-1, HA-2). Heartbeats go on.
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "tests/lab/pair_test.hpp"
+
+namespace lbcluster::lab {
+namespace {
+
+class Load : public PairTest {
+  protected:
+    static std::string folder() {
+        return std::string("/run/") + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    }
+    void expect_no_failover() {
+        EXPECT_TRUE(pair().wait_settled("lb1", 5s));
+        for (const char* node : {"lb1", "lb2"}) {
+            const std::string events = pair().cli(node, {"events"}).out;
+            EXPECT_EQ(events.find("peer-dead"), std::string::npos) << events;
+        }
+        EXPECT_EQ(prober_->report().answered_by.count("lb2"), 0U);
+        expect_never_two();
+    }
+    void take_over_all_the_same() {
+        mark();
+        pair().power_off("lb1");
+        EXPECT_TRUE(prober_->wait_answers("lb2", 10s));
+        expect_gap_at_most(1200ms);
+    }
+};
+
+TEST_F(Load, EightCpuBurnersCauseNoFailover) {
+    PairSpec spec;
+    spec.timers = "keepalive: 10ms\ndeadtime: 50ms";
+    begin(spec);
+    if (HasFatalFailure()) return;
+    std::vector<std::unique_ptr<Daemon>> burners;
+    for (int i = 0; i < 8; ++i) {
+        burners.push_back(std::make_unique<Daemon>(
+            lab_.host("rs1"), std::vector<std::string>{"sh", "-c", "while :; do :; done"}, "/dev/null"));
+        burners.back()->start();
+    }
+    std::this_thread::sleep_for(30s);
+    burners.clear();
+    expect_no_failover();
+}
+
+TEST_F(Load, FullDiskStopsNeitherHeartbeatNorTakeOver) {
+    const std::string state = folder() + "/lb2/state";
+    std::filesystem::create_directories(state);
+    ASSERT_EQ(::mount("tmpfs", state.c_str(), "tmpfs", 0, "size=64k"), 0);
+    begin({});
+    if (HasFatalFailure()) return;
+    const int fd = ::open((state + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    const std::string block(4096, 'x');
+    while (::write(fd, block.data(), block.size()) > 0) {
+    }
+    ::close(fd);
+    std::this_thread::sleep_for(2s);
+    expect_no_failover();
+    // Twice, so that a term has to be stored that was not stored ahead.
+    take_over_all_the_same();
+    EXPECT_TRUE(wait_until([&] { return pair().activity("lb2") == "active"; }, 5s));
+    pair().power_on("lb1");
+    ASSERT_TRUE(pair().wait_settled("lb2"));
+    EXPECT_EQ(pair().cli("lb1", {"activate"}).exit_code, 0);
+    ASSERT_TRUE(pair().wait_settled("lb1"));
+    take_over_all_the_same();
+}
+
+TEST_F(Load, BlockedLogStopsNothing) {
+    make({});
+    const std::string log = folder() + "/lb2.log";
+    ASSERT_EQ(::mkfifo(log.c_str(), 0600), 0);
+    const int fd = ::open(log.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    const std::string block(4096, 'x');
+    while (::write(fd, block.data(), block.size()) > 0) {
+    }
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1"));
+    watch();
+    for (int i = 0; i < 6; ++i) {
+        const std::string target = i % 2 == 0 ? "lb2" : "lb1";
+        EXPECT_EQ(pair().cli(target, {"activate"}).exit_code, 0);
+        ASSERT_TRUE(pair().wait_settled(target));
+    }
+    expect_nobody_noticed();
+    take_over_all_the_same();
+    ::close(fd);
+    std::filesystem::remove(log);
+    write_file(log, "");
+}
+
+TEST_F(Load, NoFileDescriptorsLeftStopsNeitherHeartbeatNorTakeOver) {
+    begin({});
+    if (HasFatalFailure()) return;
+    for (const char* node : {"lb1", "lb2"}) {
+        const rlimit none{8, 8};  // fewer than are open: every new one is refused
+        ASSERT_EQ(::prlimit(pair().daemon(node).pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+    }
+    std::this_thread::sleep_for(4s);
+    EXPECT_TRUE(lab_.holds("lb1", vip));
+    EXPECT_FALSE(lab_.holds("lb2", vip));
+    expect_nobody_noticed();
+    expect_never_two();
+    take_over_all_the_same();
+}
+
+}  // namespace
+}  // namespace lbcluster::lab
