@@ -266,6 +266,7 @@ void Core::apply(const Transition& transition, Actions& out) {
     } else {
         claim_.reset();
         in_conflict_ = false;
+        takeover_.reset();  // what it added goes as well; the same offer is not taken up again
         // Leaving `starting` removes leftovers at once, not with their lease.
         if (from == ACTIVITY_ACTIVE || from == ACTIVITY_STARTING || wanted_) release(out);
         if (transition.resign) resigned_at_ = now_;

@@ -45,6 +45,24 @@ TEST(Handover, WithEachMessageLostItEndsWell) {
     }
 }
 
+// Found by ChaosTest: active again by the same, still unconfirmed offer, but without the addresses, for ever.
+TEST(Handover, WhatWasTakenOverAndLostAgainIsNotTakenOverOnceMore) {
+    Pair p;
+    settle(p);
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 1s));
+    p.passes = [](std::size_t, std::uint32_t) { return false; };  // it is never confirmed
+    p.freeze(1);
+    p.run(4s);
+    p.thaw(1);
+    p.run(100ms);
+    EXPECT_FALSE(p.active(1));  // its lease ended
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    p.run(5s);
+    EXPECT_EQ(p.active(0) + p.active(1), 1);
+    EXPECT_TRUE(p.active(0) ? p.answers(0) : p.answers(1));
+}
+
 TEST(Handover, StandbyAndBack) {
     Pair p;
     settle(p);
