@@ -17,6 +17,12 @@ std::uint32_t saturate_us(Duration d) {
     return static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 0, std::numeric_limits<std::uint32_t>::max()));
 }
 
+std::set<std::string> interfaces_of(const std::vector<FloatingIp>& floating_ips) {
+    std::set<std::string> names;
+    for (const FloatingIp& ip : floating_ips) names.insert(ip.interface);
+    return names;
+}
+
 // FNV-1a, 64 bit: only compared with the peer's for display.
 std::uint64_t digest_of(const std::vector<IpAddress>& addresses) {
     std::set<IpAddress> sorted(addresses.begin(), addresses.end());
@@ -37,6 +43,7 @@ bool beats(const ClaimValue& a, const ClaimValue& b) {
 
 Core::Core(Instant now, Settings settings, const Start& start)
     : settings_(std::move(settings)),
+      tracked_(interfaces_of(settings_.floating_ips)),
       session_(settings_.node, settings_.cluster_id, start.boot_id, settings_.links.size()),
       random_(start.seed),
       now_(now),
@@ -254,6 +261,7 @@ void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) 
     begin(now);
     if (report.epoch != epoch_) return;
     addresses_ = report;
+    held_digest_ = digest_of(addresses_.held);
     if (!wanted_ && report.complete && last_word_) send_now_ = true;
     if (report.lapsed && wanted_) lapsed_ = true;
     for (const IpAddress& address : report.removed_by_others) {
@@ -311,6 +319,7 @@ void Core::on_settings(Instant now, Settings settings, Actions& out) {
     const bool addresses_changed = settings.floating_ips != settings_.floating_ips;
     const bool pings_changed = settings.ping_nodes != settings_.ping_nodes;
     settings_ = std::move(settings);
+    tracked_ = interfaces_of(settings_.floating_ips);
     if (pings_changed) pings_.resize(settings_.ping_nodes.size());
     if (takeover_ && addresses_changed && activity_ != ACTIVITY_ACTIVE) {
         refuse(takeover_->number, "the configuration changed meanwhile");
@@ -326,14 +335,8 @@ void Core::on_settings(Instant now, Settings settings, Actions& out) {
 
 // ---- fitness ----
 
-std::set<std::string> Core::tracked_interfaces() const {
-    std::set<std::string> names;
-    for (const FloatingIp& ip : settings_.floating_ips) names.insert(ip.interface);
-    return names;
-}
-
 bool Core::all_carriers() const {
-    const auto names = tracked_interfaces();
+    const auto& names = tracked_;
     return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
         const auto found = interfaces_.find(name);
         return found != interfaces_.end() && found->second.carrier;
@@ -341,7 +344,7 @@ bool Core::all_carriers() const {
 }
 
 bool Core::any_carrier() const {
-    const auto names = tracked_interfaces();
+    const auto& names = tracked_;
     return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
                const auto found = interfaces_.find(name);
                return found != interfaces_.end() && found->second.carrier;
@@ -520,7 +523,7 @@ Heartbeat Core::build_heartbeat() {
         if (found == interfaces_.end() || found->second.mac.is_zero() || m.macs_size() >= macs_max) continue;
         m.add_macs(std::string(found->second.mac.bytes.begin(), found->second.mac.bytes.end()));
     }
-    m.set_held_digest(digest_of(addresses_.held));
+    m.set_held_digest(held_digest_);
     m.set_vip_lease_ms(saturate_us(settings_.vip_lease) / 1000);
     m.set_config_revision(settings_.config_revision);
     m.set_config_digest(settings_.config_digest);

@@ -160,7 +160,7 @@ class Core {
     [[nodiscard]] FitnessValue peer_fitness() const;
     [[nodiscard]] bool all_carriers() const;
     [[nodiscard]] bool any_carrier() const;
-    [[nodiscard]] std::set<std::string> tracked_interfaces() const;
+    [[nodiscard]] const std::set<std::string>& tracked_interfaces() const { return tracked_; }
 
     // step, in order
     void update_watches(Actions& out);
@@ -181,6 +181,7 @@ class Core {
     ClaimJudgement may_claim();
     bool isolated(std::string& why);
     void apply(const Transition& transition, Actions& out);
+    void forget_addresses();
     void acquire(Actions& out, bool announce);
     void release(Actions& out);
 
@@ -215,6 +216,7 @@ class Core {
     void saw_term(std::uint64_t term) { highest_term_ = std::max(highest_term_, term); }
 
     Settings settings_;
+    std::set<std::string> tracked_;  // interfaces with floating IPs
     Session session_;
     PingWatch pings_;
     ProbeWatch probes_;
@@ -263,6 +265,7 @@ class Core {
     std::uint64_t epoch_ = 0;
     bool wanted_ = false;
     AddressReport addresses_;
+    std::uint64_t held_digest_ = 0;  // of addresses_.held
     bool lapsed_ = false;
     std::map<IpAddress, std::deque<Instant>> removals_;
     std::map<IpAddress, std::pair<MacAddress, Instant>> strangers_;

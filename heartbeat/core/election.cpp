@@ -229,8 +229,13 @@ bool Core::isolated(std::string& why) {
     return true;
 }
 
+void Core::forget_addresses() {
+    addresses_ = AddressReport{};
+    held_digest_ = 0;
+}
+
 void Core::acquire(Actions& out, bool announce) {
-    if (!wanted_) addresses_ = AddressReport{};  // else what was held still is, until the next report
+    if (!wanted_) forget_addresses();  // else what was held still is, until the next report
     wanted_ = true;
     lapsed_ = false;
     out.emplace_back(SetAddresses{++epoch_, true, announce});
@@ -240,7 +245,7 @@ void Core::acquire(Actions& out, bool announce) {
 void Core::release(Actions& out) {
     wanted_ = false;
     lapsed_ = false;
-    addresses_ = AddressReport{};
+    forget_addresses();
     out.emplace_back(SetAddresses{++epoch_, false, false});
     send_now_ = true;
 }
