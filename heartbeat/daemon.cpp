@@ -423,6 +423,7 @@ void Daemon::wait_for_signal() {
         if (signal == SIGHUP) return reload(std::nullopt);
         spdlog::info("signal={}: handing over, releasing, ending", signal);
         notify_supervisor("STOPPING=1");
+        stopping_ = true;
         core_->on_stop(boottime_now());
         turn();
     });

@@ -151,6 +151,7 @@ class Daemon {
     std::vector<bus::Alarm> alarms_;  // of the shell itself
     Ending ending_ = Ending::stopped;
     bool ended_ = false;
+    bool stopping_ = false;  // SIGTERM: no restart overtakes it
 };
 
 }  // namespace lbcluster::heartbeat

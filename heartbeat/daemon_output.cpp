@@ -138,6 +138,7 @@ void Daemon::act(const Stop& /*stop*/) { end(Ending::stopped, Duration{0}); }
 
 // `after`: time for the bus to deliver a last answer.
 void Daemon::end(Ending ending, Duration after) {
+    if (ending == Ending::restart && stopping_) return;
     ending_ = ending;
     end_timer_.expires_after(after);
     end_timer_.async_wait([this](const boost::system::error_code& error) {

@@ -50,13 +50,13 @@ Core::Core(Instant now, Settings settings, const Start& start)
       started_(now),
       deadline_(now),
       activity_since_(now),
-      highest_term_(start.stored_term),
       reserved_term_(start.stored_term),
       standby_wish_(start.standby),
       fitness_changed_at_(now),
       next_heartbeat_(now),
       greeted_at_(settings_.links.size(), now - 1h) {
     pings_.start(now, settings_.ping_nodes.size());
+    saw_term(start.stored_term);
 }
 
 // ---- time ----
@@ -164,6 +164,10 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
         deaf_lower_since_.reset();
         peer_unreached_since_.reset();
         idle_since_.reset();
+        offer_failures_ = 0;
+        offer_again_at_.reset();
+        // A restart that was asked for before this session is the one that has just happened.
+        restart_seen_ = peer().restart_number();
         send_now_ = true;
         note(out, "peer-session", Severity::info,
              "first heartbeat of " + peer().sender() + (was_heard ? " after it was started anew" : " in this life"));
@@ -264,12 +268,21 @@ void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) 
     held_digest_ = digest_of(addresses_.held);
     if (!wanted_ && report.complete && last_word_) send_now_ = true;
     if (report.lapsed && wanted_) lapsed_ = true;
+    // One event, however many went at once; none for what the alarm says already.
+    std::size_t removed = 0;
+    std::string first_removed;
     for (const IpAddress& address : report.removed_by_others) {
         auto& times = removals_[address];
+        const bool often = times.size() == 3 && now_ < times.front() + 1min;
         times.push_back(now_);
         while (times.size() > 3) times.pop_front();
+        if (often) continue;
+        if (removed++ == 0) first_removed = address.to_string();
+    }
+    if (removed > 0) {
         note(out, "address-removed", Severity::warning,
-             address.to_string() + " was removed by another program and put back");
+             first_removed + (removed > 1 ? " and " + std::to_string(removed - 1) + " more were" : " was") +
+                 " removed by another program and put back");
     }
     if (takeover_ && wanted_ && activity_ != ACTIVITY_ACTIVE && report.complete) {
         if (report.failed.empty()) {
@@ -315,7 +328,7 @@ void Core::on_stop(Instant now) {
 void Core::on_settings(Instant now, Settings settings, Actions& out) {
     begin(now);
     LBC_ASSERT(settings.node == settings_.node && settings.links.size() == settings_.links.size());
-    if (settings_.has_peer() && peer_late()) deadtime_floor_ = std::max(deadtime_floor_, deadtime());
+    if (settings_.has_peer()) deadtime_floor_ = std::max(deadtime_floor_, deadtime());
     const bool addresses_changed = settings.floating_ips != settings_.floating_ips;
     const bool pings_changed = settings.ping_nodes != settings_.ping_nodes;
     settings_ = std::move(settings);
@@ -379,6 +392,7 @@ int Core::compare(const FitnessValue& a, const FitnessValue& b) {
 
 void Core::step(Instant now, Actions& out) {
     begin(now);
+    const std::size_t facts = out.size();  // what facts asked for before
     deadline_ = now_ + 1h;
     update_watches(out);
     ask_witnesses(out);
@@ -397,7 +411,7 @@ void Core::step(Instant now, Actions& out) {
     if (stopped_) out.emplace_back(Stop{});
     if (deadline_ <= now_) deadline_ = now_ + 1us;
     wanted_at_ = deadline_;
-    LBC_ASSERT(out.size() < actions_max);
+    LBC_ASSERT(out.size() - facts < actions_max);
 }
 
 void Core::update_watches(Actions& out) {
@@ -430,6 +444,8 @@ void Core::update_watches(Actions& out) {
     const FitnessValue fitness = own_fitness();
     if (compare(fitness, last_fitness_) != 0 || fitness.known != last_fitness_.known) {
         fitness_changed_at_ = now_;
+        offer_failures_ = 0;
+        offer_again_at_.reset();
         send_now_ = true;
     }
     last_fitness_ = fitness;

@@ -114,6 +114,7 @@ class Core {
     struct PendingCommand {
         Command command;
         Instant since;
+        bool tried = false;  // standby: it was offered to the peer once
     };
     struct AlarmState {
         Instant since;
@@ -213,7 +214,11 @@ class Core {
     Heartbeat build_heartbeat();
     void reserve_terms(Actions& out);
     std::uint64_t random_number();
-    void saw_term(std::uint64_t term) { highest_term_ = std::max(highest_term_, term); }
+    // Bounded: a broken peer or file must not make the next term wrap to 0.
+    void saw_term(std::uint64_t term) {
+        constexpr std::uint64_t term_max = std::uint64_t{1} << 62;
+        highest_term_ = std::max(highest_term_, std::min(term, term_max));
+    }
 
     Settings settings_;
     std::set<std::string> tracked_;  // interfaces with floating IPs
@@ -249,7 +254,9 @@ class Core {
     std::optional<Instant> stop_since_;
     bool stopped_ = false;
     std::optional<Instant> released_at_;       // for stop: everything was released then
-    std::optional<Instant> offer_again_at_;    // no new offer of our own before that
+    std::optional<Instant> offer_again_at_;    // no new offer of this node's own accord before that
+    unsigned offer_failures_ = 0;              // in a row, of such offers
+    bool stop_offered_ = false;
     bool in_conflict_ = false;                 // both active, mine is the higher claim
     std::optional<Instant> deaf_lower_since_;  // peer active with a lower claim, not hearing me
     bool placed_by_operator_ = false;

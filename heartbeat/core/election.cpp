@@ -57,7 +57,8 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
         return Transition{ACTIVITY_STANDBY, "standby", "the operator asked this node not to serve"};
     }
     if (takeover_) {
-        if (!takeover_->added) return std::nullopt;
+        // An offer that ran out while this node stood still is none any more.
+        if (!takeover_->added || due(takeover_->offered + deadtime())) return std::nullopt;
         return Transition{ACTIVITY_ACTIVE, "handover",
                           "planned hand-over from " + peer_name() + " (" + takeover_->purpose + ")"};
     }
@@ -291,6 +292,7 @@ void Core::apply(const Transition& transition, Actions& out) {
             out.emplace_back(StoreStandby{true});
         }
         offer_.reset();
+        offer_failures_ = 0;
     }
     forced_claim_ = false;
     request_.reset();

@@ -196,7 +196,13 @@ void Core::run_offer(Actions& out) {
                              : peer_name() + " did not take over in time");
         const Offer ended = *offer_;
         offer_.reset();
-        offer_again_at_ = now_ + std::max<Duration>(deadtime(), 1s);
+        if (ended.purpose == Purpose::fitness || ended.purpose == Purpose::carrier ||
+            ended.purpose == Purpose::failback) {
+            // What fails is tried again ever more rarely; a change of fitness or a new life of the peer begins anew.
+            const Duration pause = std::max<Duration>(deadtime(), 1s) * (1U << std::min(offer_failures_, 6U));
+            offer_again_at_ = now_ + std::min<Duration>(pause, std::max<Duration>(deadtime(), 1min));
+            ++offer_failures_;
+        }
         if (ended.purpose == Purpose::standby && !commands_.empty() &&
             commands_.front().command.kind == CommandKind::standby) {
             if (commands_.front().command.force) return;  // run_standby releases
@@ -238,6 +244,7 @@ void Core::run_offer(Actions& out) {
 // ---- operator's commands, stop, restart ----
 
 void Core::run_commands(Actions& out) {
+    forced_claim_ = false;  // holds for this step only
     while (!commands_.empty()) {
         const std::size_t before = commands_.size();
         PendingCommand pending = commands_.front();
@@ -261,6 +268,12 @@ void Core::run_commands(Actions& out) {
                 commands_.pop_front();
                 break;
             case CommandKind::restart:
+                if (restart_number_ || stopping_) {
+                    answer(out, pending.command.id, stopping_ ? 5 : 0,
+                           stopping_ ? settings_.node + " is being stopped" : "a restart is under way already");
+                    commands_.pop_front();
+                    break;
+                }
                 restart_number_ = random_number();
                 restart_since_ = now_;
                 restart_peer_boot_ = session_.peer_boot_id();
@@ -277,6 +290,7 @@ void Core::run_activate(PendingCommand& pending, Actions& out) {
     const auto done = [&](unsigned code, const std::string& message, const std::string& hint = "") {
         answer(out, pending.command.id, code, message, hint);
         commands_.pop_front();
+        request_.reset();
     };
     if (activity_ == ACTIVITY_ACTIVE) return done(0, settings_.node + " is active");
     if (stopping_) return done(5, settings_.node + " is being stopped");
@@ -314,10 +328,13 @@ void Core::run_standby(PendingCommand& pending, Actions& out) {
         return done(0, settings_.node + " is in standby");
     }
     if (offer_) return;
-    const bool tried = offer_again_at_ && *offer_again_at_ > now_ && *offer_again_at_ > pending.since;
-    if (peer_alive() && !tried) {
+    if (cautious_until_) return;
+    if (peer_alive() && !pending.tried) {
         const std::string obstacle = peer_not_ready(pending.command.force);
-        if (obstacle.empty()) return offer(Purpose::standby, pending.command.force, random_number(), out);
+        if (obstacle.empty()) {
+            commands_.front().tried = true;
+            return offer(Purpose::standby, pending.command.force, random_number(), out);
+        }
         if (!pending.command.force) return done(5, "refused: " + obstacle, "put that right, or use --force");
     } else if (!pending.command.force) {
         return done(5, "refused: the peer is not alive, nobody would serve", "--force does it all the same");
@@ -334,7 +351,8 @@ void Core::run_stop(Actions& out) {
         if (offer_) return;
         const bool tried = due(*stop_since_ + deadtime());
         if (peer_alive() && !tried) {
-            if (peer_not_ready(false).empty() && !(offer_again_at_ && *offer_again_at_ > now_)) {
+            if (peer_not_ready(false).empty() && !stop_offered_) {
+                stop_offered_ = true;
                 offer(Purpose::stop, false, random_number(), out);
             }
             return;
@@ -353,6 +371,13 @@ void Core::run_stop(Actions& out) {
 }
 
 void Core::run_restart(Actions& out) {
+    if (stopping_) {
+        if (restart_command_) answer(out, *restart_command_, 5, settings_.node + " is being stopped");
+        restart_command_.reset();
+        restart_number_.reset();
+        restart_me_at_.reset();
+        return;
+    }
     if (restart_me_at_ && due(*restart_me_at_)) {
         restart_me_at_.reset();
         note(out, "restart", Severity::info, "restart asked for by " + peer_name());
@@ -367,6 +392,7 @@ void Core::run_restart(Actions& out) {
                peer_did ? "heartbeatd restarts on both nodes" : "heartbeatd restarts here; the peer did not answer");
     }
     restart_number_.reset();
+    restart_command_.reset();
     out.emplace_back(Restart{});
 }
 

@@ -82,9 +82,11 @@ void Session::begin(std::uint64_t peer_boot_id) {
     for (LinkState& link : links_) {
         const auto received = link.received;
         const auto sent = link.sent;
+        const auto acked_sent_at = link.acked_sent_at;
         link = LinkState{};
         link.received = received;
         link.sent = sent;
+        link.acked_sent_at = acked_sent_at;  // that it was heard then stays true
     }
     newest_.Clear();
     peer_heard_me_at_.reset();

@@ -136,6 +136,61 @@ TEST(Handover, ToTheFitterOneButNotForAHiccup) {
     EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 6s));
 }
 
+// A peer that cannot take over is not asked for ever at the same pace, and the operator's own wish does not wait.
+TEST(Handover, AFailingOfferIsRepeatedEverMoreRarely) {
+    Pair p;
+    settle(p);
+    p.nodes[1].fail_to_add = true;
+    p.set_cable(0, false);
+    p.run(5min);
+    const auto offers = [&] {
+        return std::count_if(p.nodes[0].notes.begin(), p.nodes[0].notes.end(),
+                             [](const Note& n) { return n.kind == "handover"; });
+    };
+    EXPECT_GE(offers(), 5);
+    EXPECT_LE(offers(), 15);
+    p.nodes[1].fail_to_add = false;
+    p.command(0, CommandKind::standby);  // in the pause
+    EXPECT_TRUE(p.run_until([&] { return p.active(1); }, 500ms));
+    p.run(100ms);
+    EXPECT_EQ(p.nodes[0].answers.back().exit_code, 0U);
+}
+
+TEST(Handover, AnOfferThatRanOutWhileStandingStillIsVoid) {
+    Pair p;
+    settle(p);
+    p.slow_add = 50ms;
+    p.command(0, CommandKind::standby);
+    p.run(20ms);  // offered and accepted, not yet added
+    ASSERT_TRUE(p.nodes[1].wanted || p.active(0));
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.freeze(1);
+    p.run(5s);
+    p.thaw(1);
+    p.run(500ms);
+    EXPECT_FALSE(p.active(1));
+    EXPECT_TRUE(p.active(0));
+}
+
+// `activate --force` counts while it is being carried out, not at the peer's next death.
+TEST(Handover, AForcedActivateLeavesNoPermissionBehind) {
+    Pair p;
+    settle(p);
+    p.command(1, CommandKind::standby);
+    p.run(1s);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.run(1990ms);
+    p.nodes[0].settings.config_digest = 7;
+    p.command(1, CommandKind::activate, true);
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    p.run(3s);
+    const std::size_t a = p.active(0) ? 0 : 1;
+    EXPECT_TRUE(p.active(a) && !p.active(1 - a));
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.run(10s);
+    EXPECT_FALSE(p.active(1 - a));  // the probe is answered
+}
+
 TEST(Handover, FailbackAfterItsDelayAndNotAfterTheOperatorsWish) {
     Pair p([](Settings& s) {
         s.auto_failback = true;
@@ -200,6 +255,26 @@ TEST(Stop, AloneReleasesAndEnds) {
     EXPECT_FALSE(p.holds(0));
 }
 
+TEST(Restart, NeverOvertakesAStop) {
+    Pair p;
+    settle(p);
+    p.command(1, CommandKind::restart);
+    p.stop(0);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 3s));
+    p.run(1s);
+    EXPECT_EQ(p.nodes[0].restarts, 0U);
+}
+
+TEST(Restart, EachCommandIsAnswered) {
+    Pair p;
+    settle(p);
+    p.command(0, CommandKind::restart, false, 1);
+    p.command(0, CommandKind::restart, false, 2);
+    p.run(5s);
+    ASSERT_EQ(p.nodes[0].answers.size(), 2U);
+    EXPECT_NE(p.nodes[0].answers[0].id, p.nodes[0].answers[1].id);
+}
+
 TEST(Restart, OnBothNodesWithoutAnOutage) {
     Pair p;
     settle(p);
@@ -207,6 +282,8 @@ TEST(Restart, OnBothNodesWithoutAnOutage) {
     p.run(10s);
     EXPECT_TRUE(p.nodes[0].restart_asked);
     EXPECT_TRUE(p.nodes[1].restart_asked);
+    EXPECT_EQ(p.nodes[0].restarts, 1U);
+    EXPECT_EQ(p.nodes[1].restarts, 1U);
     EXPECT_EQ(p.nobody_answered, Duration{0});
     EXPECT_EQ(p.both_answered, Duration{0});
     EXPECT_TRUE(p.active(0));

@@ -42,7 +42,9 @@ struct Node {
     unsigned moves = 0;       // became-active
     unsigned generation = 0;  // of the core, for events that outlive it
     bool stopped = false;
+    bool fail_to_add = false;  // its kernel refuses new addresses
     bool restart_asked = false;
+    unsigned restarts = 0;
     MacAddress mac;
     std::vector<std::pair<std::uint32_t, Heartbeat>> queued;  // arrived while frozen
 };
@@ -73,12 +75,15 @@ class Pair {
     std::array<Node, 2> nodes;
     double loss = 0;  // of everything, everywhere
     Duration delay{100us};
+    Duration slow_add{300us};  // of the address work
     bool gateway = true;       // the ping node answers
     bool deaf_fabric = false;  // ARP between the nodes is filtered
     // Extra filter: may a heartbeat pass from node on link?
     std::function<bool(std::size_t from, std::uint32_t link)> passes = [](std::size_t, std::uint32_t) { return true; };
     std::function<void(Heartbeat&)> tamper;
     std::vector<std::pair<std::uint32_t, Heartbeat>> tape[2];  // everything sent by each node
+    bool taping = true;
+    std::function<void()> watch;                               // after each turn
     Duration both_answered{0};                                 // time in which both kernels answered on a connected LAN
     Duration nobody_answered{0};
     Duration longest_gap{0};
@@ -145,6 +150,15 @@ class Pair {
         carry_out(i, out);
         nodes[i].wake = now;
     }
+    void reload(std::size_t i, const std::function<void(Settings&)>& change) {
+        Node& n = nodes[i];
+        change(n.settings);
+        if (!n.core || n.frozen) return;
+        Actions out;
+        n.core->on_settings(now, n.settings, out);
+        carry_out(i, out);
+        n.wake = now;
+    }
     void stop(std::size_t i) {
         nodes[i].core->on_stop(now);
         nodes[i].wake = now;
@@ -188,7 +202,7 @@ class Pair {
             if (!events_.empty()) next = std::min(next, events_.top().at);
             for (const Node& n : nodes) {
                 if (n.core && !n.frozen && n.wake) next = std::min(next, std::max(*n.wake, now));
-                if (n.wanted && n.core && !n.frozen) next = std::min(next, n.refreshed + 250ms);
+                if (n.wanted && n.core && !n.frozen && now <= n.permit) next = std::min(next, n.refreshed + 250ms);
                 if (n.held_until && *n.held_until > now) next = std::min(next, *n.held_until);
             }
             next = std::max(next, now);
@@ -241,6 +255,7 @@ class Pair {
             n.wake = n.core->next_deadline();
             carry_out(i, out);
         }
+        if (watch) watch();
     }
 
     void worker(std::size_t i) {
@@ -271,6 +286,9 @@ class Pair {
         if (holds(i)) {
             for (const FloatingIp& ip : n.settings.floating_ips) r.held.push_back(ip.address.address);
         }
+        if (n.wanted && n.fail_to_add) {
+            for (const FloatingIp& ip : n.settings.floating_ips) r.failed.emplace_back(ip.address.address, "no room");
+        }
         Actions out;
         n.core->on_addresses(now, r, out);
         carry_out(i, out);
@@ -283,7 +301,7 @@ class Pair {
     void act(std::size_t i, const SendHeartbeat& send) {
         Heartbeat message = send.message;
         if (tamper) tamper(message);
-        tape[i].emplace_back(send.link, message);
+        if (taping) tape[i].emplace_back(send.link, message);
         const std::size_t to = 1 - i;
         const bool lan = send.link == 0;
         if (lan && (!nodes[0].cable || !nodes[1].cable)) return;
@@ -310,19 +328,21 @@ class Pair {
 
   private:
     void act(std::size_t i, const SetAddresses& set) {
-        const unsigned generation = nodes[i].generation;
-        later(300us, [this, i, set, generation] {
+        set_addresses(i, set, nodes[i].generation);
+    }
+    void set_addresses(std::size_t i, const SetAddresses& set, unsigned generation) {
+        later(slow_add, [this, i, set, generation] {
             Node& n = nodes[i];
             if (!n.core || n.generation != generation || set.epoch < n.epoch) return;
             if (n.frozen) {
-                later(10ms, [this, i, set] { act(i, set); });
+                later(10ms, [this, i, set, generation] { set_addresses(i, set, generation); });
                 return;
             }
             n.epoch = set.epoch;
             n.wanted = set.wanted;
             n.refreshed = now;
-            if (set.wanted) n.held_until = lease_end(n);
-            else n.held_until.reset();
+            if (!set.wanted) n.held_until.reset();
+            else if (!n.fail_to_add) n.held_until = lease_end(n);
             if (set.announce) ++n.announces;
             report(i, false);
         });
@@ -375,11 +395,16 @@ class Pair {
     void act(std::size_t i, const Answer& answer) { nodes[i].answers.push_back(answer); }
     void act(std::size_t i, const Restart&) {
         nodes[i].restart_asked = true;
-        later(20ms, [this, i] { start(i); });
+        ++nodes[i].restarts;
+        later(20ms, [this, i, generation = nodes[i].generation] {
+            if (nodes[i].core && nodes[i].generation == generation) start(i);
+        });
     }
     void act(std::size_t i, const Stop&) {
         nodes[i].stopped = true;
-        later(Duration{0}, [this, i] { kill(i); });
+        later(Duration{0}, [this, i, generation = nodes[i].generation] {
+            if (nodes[i].generation == generation) kill(i);
+        });
     }
 
     std::mt19937_64 random_;

@@ -107,6 +107,18 @@ TEST_F(SessionTest, AcknowledgementGivesRoundTripAndTheSendTime) {
     EXPECT_EQ(a.newest_transit_max(), 2ms);
 }
 
+TEST_F(SessionTest, ARestartOfThePeerDoesNotForgetWhatItHadHeard) {
+    meet();
+    ASSERT_EQ(a.receive(t0, 0, from(b, t0)).verdict, Verdict::accepted);
+    const auto acked = a.acked_sent_at();
+    ASSERT_TRUE(acked);
+    Session again("lb2", cluster, 77, 2);
+    Heartbeat m = from(again, t0 + 1s, 1);  // names lb1's life, but has heard nothing on this link
+    m.set_peer_boot_id(a.own_boot_id());
+    EXPECT_TRUE(a.receive(t0 + 1s, 1, m).restarted);
+    EXPECT_EQ(a.acked_sent_at(), acked);
+}
+
 TEST(SequenceWindowTest, AcceptsEachNumberOnce) {
     SequenceWindow w;
     EXPECT_FALSE(w.accept(0));
