@@ -1,4 +1,4 @@
-// Starting: alone, together, while cut; serial links (HA-1, HA-2, HA-7).
+// Starting: alone, together, while cut (HA-1, HA-2, HA-7).
 #include "tests/lab/pair_test.hpp"
 
 namespace lbcluster::lab {
@@ -53,39 +53,6 @@ TEST_F(Boot, WhileHeartbeatsAreCutAndHealedLater) {
     EXPECT_FALSE(lab_.holds("lb2", vip));
     for (const char* node : {"lb1", "lb2"}) lab_.heal(node);
     EXPECT_TRUE(pair().wait_settled("lb1"));
-    expect_never_two();
-}
-
-TEST_F(Boot, SerialLinkOnly) {
-    const SerialCable cable;
-    PairSpec spec;
-    spec.links = {LinkSpec::serial(cable.device(0), cable.device(1))};
-    begin(spec);
-    if (HasFatalFailure()) return;
-    EXPECT_EQ(pair().status("lb1")["links"][0]["kind"].text(), "serial");
-    EXPECT_EQ(pair().cli("lb2", {"activate"}).exit_code, 0);
-    EXPECT_TRUE(pair().wait_settled("lb2"));
-    expect_nobody_noticed();
-    pair().power_off("lb2");
-    ASSERT_TRUE(prober_->wait_answers("lb1", 5s));
-    expect_gap_at_most(1200ms);
-}
-
-TEST_F(Boot, MixedLinksSurviveTheLossOfEither) {
-    SerialCable cable;
-    PairSpec spec;
-    spec.links = {LinkSpec::heartbeat_net(), LinkSpec::serial(cable.device(0), cable.device(1))};
-    begin(spec);
-    if (HasFatalFailure()) return;
-    lab_.cable("lb1", "eth1", false);
-    std::this_thread::sleep_for(3s);
-    EXPECT_EQ(pair().status("lb2")["peer"]["state"].text(), "alive");
-    lab_.cable("lb1", "eth1", true);
-    EXPECT_TRUE(wait_until([&] { return pair().status("lb2")["links"][0]["state"].text() == "up"; }, 5s));
-    cable.plug(false);
-    std::this_thread::sleep_for(3s);
-    EXPECT_EQ(pair().status("lb2")["peer"]["state"].text(), "alive");
-    expect_nobody_noticed();
     expect_never_two();
 }
 
