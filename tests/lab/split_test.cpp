@@ -58,7 +58,7 @@ class Split : public PairTest {
             << pair().cli(hearing, {"status"}).out;
         EXPECT_TRUE(wait_until([&] { return link_states(hearing) == "one-way one-way"; }, 5s)) << link_states(hearing);
         EXPECT_EQ(link_states(deaf), "down down");
-        std::this_thread::sleep_for(6s);
+        std::this_thread::sleep_for(5s);  // longer than the lease and deadtime
         EXPECT_TRUE(lab_.holds("lb1", vip));
         EXPECT_FALSE(lab_.holds("lb2", vip));
         heal();
@@ -86,7 +86,7 @@ class Split : public PairTest {
     double term_ = 0;
 };
 
-TEST_F(Split, BothHeartbeatPathsCutMovesNothing) { heartbeats_cut({}, 12s); }
+TEST_F(Split, BothHeartbeatPathsCutMovesNothing) { heartbeats_cut({}, 8s); }
 TEST_F(Split, BothHeartbeatPathsCutMovesNothingAt10And30WithAPingNode) {
     PairSpec spec;
     spec.timers = timers_10_30;
