@@ -503,7 +503,7 @@ void Daemon::apply(const Setup& next) {
     config_applied_ms_ = realtime_ms_now();
     if (setup_.needs_restart(next)) {
         note("restart", Severity::info, "links, node or key changed: starting anew; the addresses stay");
-        end(Ending::restart, Duration{0});
+        end(Ending::restart, 30ms);  // the answer to the reload goes out first
         return;
     }
     const bool changed = setup_.digest != next.digest || setup_.settings.floating_ips != next.settings.floating_ips;
