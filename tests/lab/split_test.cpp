@@ -131,13 +131,16 @@ TEST_F(Split, BootWithEveryCableOutHealsToOne) {
     expect_never_two();
 }
 
-// The nodes cannot even see each other's ARP while others see both: no witness could show it, so both serve. Healed, it
-// ends within 3 keepalives and a round trip (invariant 1).
-TEST_F(Split, BootWhileTheNodesAreInvisibleToEachOtherHealsToOne) {
+// No heartbeat passes, and ARP for the floating IP is filtered between the nodes while others see both: no witness can
+// show it, so both serve. Healed, it ends within 3 keepalives and a round trip (invariant 1). Neighbour entries stay
+// whole: a kernel that has to resolve an address anew may take a second for it.
+TEST_F(Split, BootWhileNothingShowsTheOtherNodeHealsToOne) {
     make({});
-    for (const char* node : {"lb1", "lb2"})
-        for (const char* interface : {"eth0", "eth1"})
-            lab_.drop(node, interface, "ether saddr " + Lab::mac(Pair::peer_of(node), interface));
+    for (const char* node : {"lb1", "lb2"}) {
+        on_both_networks(node, heartbeats);
+        lab_.drop(node, "eth0",
+                  "ether saddr " + Lab::mac(Pair::peer_of(node), "eth0") + " arp daddr ip " + std::string(vip));
+    }
     pair().start();
     ASSERT_TRUE(wait_until([&] { return lab_.holds("lb1", vip) && lab_.holds("lb2", vip); }, 15s));
     watch();
