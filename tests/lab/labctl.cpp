@@ -73,6 +73,9 @@ int standing_lab(const std::string& folder, int ready) {
     spec.floating_ips = {"10.77.0.200", "fd77::200"};
     Pair pair(lab, folder, spec);
     pair.start();
+    // Usable when `up` returns; with files of the user's own perhaps nobody ever serves, so not for ever.
+    static_cast<void>(
+        wait_until([&] { return pair.activity("lb1") == "active" || pair.activity("lb2") == "active"; }, 8s, 50ms));
     const std::string word = "ready\n";
     if (::write(ready, word.data(), word.size()) < 0) return 1;
     ::close(ready);
