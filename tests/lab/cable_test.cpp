@@ -46,6 +46,12 @@ class Cable : public PairTest {
         if (HasFatalFailure()) return;
         std::string active = "lb1";
         for (int i = 0; i < pulls(1); ++i) {
+            // One fault at a time: after carrier and ping nodes came back nothing is claimed for one deadtime.
+            for (const char* node : {"lb1", "lb2"}) {
+                ASSERT_TRUE(wait_until([&] { return pair().status(node)["peer"]["state"].text() == "alive"; }, 5s));
+                ASSERT_TRUE(wait_until([&] { return !pair().has_alarm(node, "ping-nodes-lost"); }, 5s));
+            }
+            std::this_thread::sleep_for(1500ms);
             mark();
             lab_.cable(active, "eth0", false);
             ASSERT_TRUE(prober_->wait_answers(Pair::peer_of(active), 5s, 200));
