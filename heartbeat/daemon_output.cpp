@@ -58,7 +58,7 @@ void Daemon::act(const PermitLease& permit) {
     worker_->permit(permit.until);
 }
 
-void Daemon::act(const Announce& /*announce*/) { worker_->announce(); }
+void Daemon::act(const Announce& announce) { worker_->announce(announce.paced); }
 void Daemon::act(const SendPing& ping) { pinger_->ping(ping.index); }
 void Daemon::act(const SendProbe& probe) { prober_->probe(probe.addresses, probe.echo); }
 

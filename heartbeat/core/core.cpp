@@ -338,10 +338,10 @@ void Core::on_settings(Instant now, Settings settings, Actions& out) {
         refuse(takeover_->number, "the configuration changed meanwhile");
         forget_takeover(out, "the configuration changed");
     }
-    // The worker compares: what stays is not touched. Not wanted: an address that left the list goes, too.
+    // The same epoch is no new claim: what stays is neither touched nor announced again, only what is new is. Not
+    // wanted: an address that left the list goes, too.
     if (addresses_changed && activity_ != ACTIVITY_STARTING) {
-        if (wanted_) acquire(out, true);
-        else release(out);
+        out.emplace_back(SetAddresses{epoch_, wanted_, activity_ == ACTIVITY_ACTIVE});
     }
     send_now_ = true;
 }
@@ -405,6 +405,7 @@ void Core::step(Instant now, Actions& out) {
     run_takeover(out);
     run_stop(out);
     run_restart(out);
+    update_fitness();  // a command may have changed it: the heartbeat of this step says so
     reserve_terms(out);
     update_alarms(out);
     send_heartbeats(out);
@@ -441,6 +442,17 @@ void Core::update_watches(Actions& out) {
     }
     peer_was_dead_ = dead;
 
+    update_fitness();
+    const FitnessValue& fitness = last_fitness_;
+    const bool busy = activity_ == ACTIVITY_ACTIVE || takeover_ || offer_ ||
+                      (heard() && (peer().activity() == ACTIVITY_ACTIVE || peer().resigning() ||
+                                   peer().handover().phase() == HANDOVER_ACCEPT));
+    const bool idle = peer_alive() && fitness.known && peer_fitness().known && !busy;
+    if (!idle) idle_since_.reset();
+    else if (!idle_since_) idle_since_ = now_;
+}
+
+void Core::update_fitness() {
     const FitnessValue fitness = own_fitness();
     if (compare(fitness, last_fitness_) != 0 || fitness.known != last_fitness_.known) {
         fitness_changed_at_ = now_;
@@ -449,13 +461,6 @@ void Core::update_watches(Actions& out) {
         send_now_ = true;
     }
     last_fitness_ = fitness;
-
-    const bool busy = activity_ == ACTIVITY_ACTIVE || takeover_ || offer_ ||
-                      (heard() && (peer().activity() == ACTIVITY_ACTIVE || peer().resigning() ||
-                                   peer().handover().phase() == HANDOVER_ACCEPT));
-    const bool idle = peer_alive() && fitness.known && peer_fitness().known && !busy;
-    if (!idle) idle_since_.reset();
-    else if (!idle_since_) idle_since_ = now_;
 }
 
 void Core::ask_witnesses(Actions& out) {

@@ -165,6 +165,7 @@ class Core {
 
     // step, in order
     void update_watches(Actions& out);
+    void update_fitness();
     void ask_witnesses(Actions& out);
     void decide(Actions& out);
     void update_alarms(Actions& out);
@@ -253,9 +254,9 @@ class Core {
     bool stopping_ = false;
     std::optional<Instant> stop_since_;
     bool stopped_ = false;
-    std::optional<Instant> released_at_;       // for stop: everything was released then
-    std::optional<Instant> offer_again_at_;    // no new offer of this node's own accord before that
-    unsigned offer_failures_ = 0;              // in a row, of such offers
+    std::optional<Instant> released_at_;     // for stop: everything was released then
+    std::optional<Instant> offer_again_at_;  // no new offer of this node's own accord before that
+    unsigned offer_failures_ = 0;            // in a row, of such offers
     bool stop_offered_ = false;
     bool in_conflict_ = false;                 // both active, mine is the higher claim
     std::optional<Instant> deaf_lower_since_;  // peer active with a lower claim, not hearing me

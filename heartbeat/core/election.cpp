@@ -266,8 +266,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         claim_ = ClaimValue{highest_term_ + 1, settings_.primary, settings_.node};
         saw_term(claim_->term);
         resigned_at_.reset();
-        if (takeover_) out.emplace_back(Announce{});  // the addresses are in the kernel, verified
-        else acquire(out, true);
+        if (!takeover_) acquire(out, true);  // else they are in the kernel, verified and announced
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
         claim_.reset();

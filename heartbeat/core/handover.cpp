@@ -130,7 +130,9 @@ void Core::consider_offer(Actions& out) {
     takeover_->purpose = said.reason();
     takeover_->operators = said.reason() == word(Purpose::activate) || said.reason() == word(Purpose::standby);
     request_.reset();
-    acquire(out, false);
+    // Announced while they are added: the old active removes its addresses as soon as it sees this one active, and no
+    // client may then still send to it.
+    acquire(out, true);
     // Nothing to add: nothing to wait for.
     if (settings_.floating_ips.empty()) takeover_->added = true;
 }
@@ -142,7 +144,7 @@ void Core::run_takeover(Actions& out) {
         return;
     }
     if (takeover_->confirmed) {
-        out.emplace_back(Announce{});  // now nobody else answers: this one is heard by the last cache
+        out.emplace_back(Announce{true});  // now nobody else answers: this one is heard by the last cache
         takeover_.reset();
     } else if (due(activity_since_ + std::max<Duration>(2 * deadtime(), 1s))) {
         takeover_.reset();  // the claims settle the rest
@@ -194,6 +196,7 @@ void Core::run_offer(Actions& out) {
         note(out, "handover-ended", Severity::warning,
              offer_->refused ? peer_name() + " refused: " + offer_->refusal
                              : peer_name() + " did not take over in time");
+        out.emplace_back(Announce{});  // the peer may have announced some of them already
         const Offer ended = *offer_;
         offer_.reset();
         if (ended.purpose == Purpose::fitness || ended.purpose == Purpose::carrier ||

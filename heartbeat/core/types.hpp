@@ -106,7 +106,10 @@ struct SetAddresses {
 struct PermitLease {
     Instant until;
 };
-struct Announce {};  // all floating IPs, first round and repeats
+// All floating IPs. The first round goes out at once, unless it is `paced` like the repeats.
+struct Announce {
+    bool paced = false;
+};
 struct SendPing {
     std::size_t index = 0;  // into Settings::ping_nodes
 };

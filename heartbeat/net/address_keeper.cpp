@@ -127,22 +127,23 @@ void AddressKeeper::hold_back(bool on) {
     schedule();
 }
 
-void AddressKeeper::announce_all() {
-    for (const auto& [name, link] : links_) announce_interface(name);
+void AddressKeeper::announce_all(bool paced) {
+    for (const auto& [name, link] : links_) announce_interface(name, paced);
     schedule();
 }
 
-void AddressKeeper::announce_interface(const std::string& name) {
+void AddressKeeper::announce_interface(const std::string& name, bool paced) {
     const Instant now = boottime_now();
     for (const auto& [address, entry] : entries_)
         if (address.interface == name && target_.wanted && entry.in_kernel && !entry.conflict && !entry.lapsed)
-            schedule_.start(now, address.prefix.address);
+            schedule_.start(now, address.prefix.address, paced);
 }
 
+// What is under way goes on: other pace is no reason to announce anything again.
 void AddressKeeper::set_options(WorkerOptions options) {
     options_ = std::move(options);
-    schedule_ = AnnounceSchedule(options_.announce);
-    announce_all();
+    schedule_.set_settings(options_.announce);
+    schedule();
 }
 
 void AddressKeeper::resync() {

@@ -33,7 +33,7 @@ class AddressKeeper {
     void set_target(AddressTarget target);
     void permit(Instant until);
     void hold_back(bool on);
-    void announce_all();
+    void announce_all(bool paced = false);
     void set_options(WorkerOptions options);
     void resync();
 
@@ -79,7 +79,7 @@ class AddressKeeper {
     }
     void set_problem(Entry& entry, const std::string& problem);
 
-    void announce_interface(const std::string& name);
+    void announce_interface(const std::string& name, bool paced = false);
     bool announce_chunk(Instant now);
     void append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& out);
     void append_neighbor_request(const IpAddress& ip, const net::Link& link, std::vector<net::OutgoingFrame>& out);

@@ -66,8 +66,8 @@ void AddressWorker::hold_back(bool on) {
     boost::asio::post(*io_, [this, on] { keeper_->hold_back(on); });
 }
 
-void AddressWorker::announce() {
-    boost::asio::post(*io_, [this] { keeper_->announce_all(); });
+void AddressWorker::announce(bool paced) {
+    boost::asio::post(*io_, [this, paced] { keeper_->announce_all(paced); });
 }
 
 void AddressWorker::set_options(WorkerOptions options) {

@@ -87,8 +87,8 @@ class AddressWorker {
     void permit(Instant until);
     // While the daemon is late: what others removed is not put back.
     void hold_back(bool on);
-    // All addresses held, first round and repeats.
-    void announce();
+    // All addresses held, first round and repeats; `paced`: from the first repeat on, within the rate.
+    void announce(bool paced = false);
     void set_options(WorkerOptions options);
     // Compare with the kernel and report now.
     void resync();

@@ -27,10 +27,10 @@ void AnnounceSchedule::refill(Instant now) {
     refilled_ = std::max(refilled_, now);
 }
 
-void AnnounceSchedule::start(Instant now, const IpAddress& ip) {
+void AnnounceSchedule::start(Instant now, const IpAddress& ip, bool paced) {
     stop(ip);
-    entries_[ip] = Entry{now, 0, now};
-    first_.emplace(now, ip);
+    entries_[ip] = Entry{now, paced ? 1U : 0U, now};
+    (paced ? repeats_ : first_).emplace(now, ip);
 }
 
 void AnnounceSchedule::stop(const IpAddress& ip) {

@@ -31,8 +31,10 @@ class AnnounceSchedule {
 
     explicit AnnounceSchedule(Settings settings) : settings_(settings) {}
 
-    // Announce at once and repeat; restarts the rounds if it was known.
-    void start(Instant now, const IpAddress& ip);
+    void set_settings(Settings settings) { settings_ = settings; }
+    // Announce at once and repeat; restarts the rounds if it was known. `paced`: it begins with the first repeat, which
+    // waits for tokens.
+    void start(Instant now, const IpAddress& ip, bool paced = false);
     void stop(const IpAddress& ip);
     void clear();
     [[nodiscard]] bool empty() const { return entries_.empty(); }

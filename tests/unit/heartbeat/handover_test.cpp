@@ -63,6 +63,33 @@ TEST(Handover, WhatWasTakenOverAndLostAgainIsNotTakenOverOnceMore) {
     EXPECT_TRUE(p.active(0) ? p.answers(0) : p.answers(1));
 }
 
+// The peer may be told to hand over a moment after this node came out of standby: the same step's heartbeat says so.
+TEST(Handover, EndOfStandbyIsKnownToThePeerAtOnce) {
+    Pair p;
+    settle(p);
+    p.command(0, CommandKind::standby);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.nodes[0].core->activity() == ACTIVITY_STANDBY; }, 1s));
+    p.run(1s);
+    p.command(0, CommandKind::unstandby);
+    p.run(5ms);
+    p.command(1, CommandKind::standby);
+    ASSERT_TRUE(p.run_until([&] { return p.active(0); }, 1s));
+    p.run(100ms);
+    ASSERT_FALSE(p.nodes[1].answers.empty());
+    EXPECT_EQ(p.nodes[1].answers.back().exit_code, 0U);
+}
+
+// The old active lets go as soon as it sees the new one active: the caches have to be right before.
+TEST(Handover, AddressesAreAnnouncedBeforeTheOldActiveLetsGo) {
+    Pair p;
+    settle(p);
+    const unsigned before = p.nodes[1].announces;
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 1s));
+    EXPECT_GE(p.nodes[1].announces, before + 1);
+    EXPECT_TRUE(p.holds(0));
+}
+
 TEST(Handover, StandbyAndBack) {
     Pair p;
     settle(p);

@@ -70,5 +70,13 @@ TEST(AnnounceSchedule, ThousandAddressesFirstRoundAtOnceThenPaced) {
     for (int i = 0; i < 1000; ++i) EXPECT_GE(rounds[v4(i)], 3) << i;
 }
 
+// A round that is repeated for good measure keeps to the rate from its first packet on.
+TEST(AnnounceSchedule, PacedStartWaitsForTokens) {
+    AnnounceSchedule schedule({800, 60s});
+    for (int i = 0; i < 1000; ++i) schedule.start(t0, v4(i), true);
+    EXPECT_LE(schedule.take(t0, 1000).size(), 100u / 3 + 1);
+    EXPECT_GT(schedule.next(), t0);
+}
+
 }  // namespace
 }  // namespace lbcluster::heartbeat
