@@ -40,8 +40,7 @@ std::vector<bus::Event> events_of(const std::vector<bus::Item>& items) {
 
 void show(const Context& context, const bus::Event& event) {
     if (context.json) {
-        const std::string line = bus::event_line(event);
-        print(line.substr(0, line.size() - 1));
+        print(bus::event_line(event));
     } else {
         print(event_line(event, context.color));
     }
