@@ -1,4 +1,5 @@
 // Configuration on running nodes (RE-5): a good revision is applied, a bad one changes nothing and is told.
+#include "tests/lab/measure.hpp"
 #include "tests/lab/pair_test.hpp"
 
 namespace lbcluster::lab {
@@ -101,6 +102,102 @@ TEST_F(Config, WithoutDaemonTheCliSaysSo) {
     const Outcome outcome = pair().cli("lb1", {"status"});
     EXPECT_EQ(outcome.exit_code, 4) << outcome.out << outcome.err;
     EXPECT_EQ(pair().cli("lb1", {"nonsense"}).exit_code, 2);
+}
+
+// One address more leaves the others alone: they are not announced again, and nobody loses anything.
+TEST_F(Config, OneAddressMoreOrLessDoesNotTouchTheOthers) {
+    PairSpec spec;
+    for (int i = 1; i <= 40; ++i) spec.floating_ips.push_back("10.99.0." + std::to_string(i));
+    begin(spec);
+    if (HasFatalFailure()) return;
+    std::this_thread::sleep_for(8s);  // the rounds of the first claim are over
+    const SentPackets sent(lab_.host("lb1"), "eth0");
+    const double term = pair().status("lb1")["node"]["term"].number();
+    ASSERT_EQ(pair().cli("lb1", {"floating-ip", "add", "10.77.0.202"}).exit_code, 0);
+    ASSERT_TRUE(lab_.holds("lb1", "10.77.0.202"));
+    std::this_thread::sleep_for(300ms);
+    ASSERT_EQ(pair().cli("lb1", {"floating-ip", "delete", "10.77.0.202"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return !lab_.holds("lb1", "10.77.0.202"); }, 2s));
+    std::this_thread::sleep_for(300ms);
+    std::size_t own = 0;
+    std::size_t others = 0;
+    for (const auto& one : sent.announcements()) ++(one.address == "10.77.0.202" ? own : others);
+    EXPECT_GE(own, 2U) << "the new one must be announced";
+    EXPECT_EQ(others, 0U) << "what stays must not be announced again";
+    EXPECT_EQ(pair().status("lb1")["node"]["term"].number(), term);
+    expect_nobody_noticed();
+}
+
+TEST_F(Config, TimersChangeLive) {
+    begin({});
+    if (HasFatalFailure()) return;
+    const pid_t pid = pair().daemon("lb1").pid();
+    PairSpec fast = pair().spec();
+    fast.timers = timers_10_30;
+    pair().write_cluster(fast);
+    const auto heartbeats = [&](const std::string& node) { return counter_of(pair(), node, "sent"); };
+    for (const char* node : {"lb1", "lb2"}) {
+        EXPECT_TRUE(wait_until(
+            [&] {
+                const std::uint64_t before = heartbeats(node);
+                std::this_thread::sleep_for(1s);
+                return heartbeats(node) > before + 100;  // two links, 10 ms each, published once a second
+            },
+            8s))
+            << node;
+    }
+    EXPECT_EQ(pair().daemon("lb1").pid(), pid);
+    mark();
+    pair().power_off("lb1");
+    ASSERT_TRUE(prober_->wait_answers("lb2", 5s));
+    expect_gap_at_most(50ms);
+}
+
+// A bad file on disk when the daemon starts: it goes on with the last one that was in force.
+TEST_F(Config, ARestartWithABadFileGoesOnWithTheLastGoodOne) {
+    begin({});
+    if (HasFatalFailure()) return;
+    write_file(file("lb1"), "floating_ips: [{address: nonsense}]\n");
+    ASSERT_TRUE(wait_until([&] { return !pair().status("lb1")["config"]["error"].text().empty(); }, 5s));
+    EXPECT_TRUE(has_event(pair(), "lb1", "config-refused", "nonsense"));
+    const unsigned starts = pair().daemon("lb1").starts();
+    pair().daemon("lb1").signal(SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return pair().daemon("lb1").starts() > starts; }, 2s));
+    EXPECT_TRUE(pair().wait_settled("lb1"));
+    EXPECT_FALSE(pair().status("lb1")["config"]["error"].text().empty());
+    EXPECT_TRUE(pair().has_alarm("lb1", "config-invalid"));
+    std::this_thread::sleep_for(4s);  // longer than a lease
+    EXPECT_TRUE(lab_.holds("lb1", vip));
+    expect_nobody_noticed();
+}
+
+// RE-5: a hand edit becomes a revision, and can be gone back from.
+TEST_F(Config, AHandEditBecomesARevision) {
+    begin({});
+    if (HasFatalFailure()) return;
+    const double before = pair().status("lb1")["config"]["revision"].number();
+    EXPECT_GE(before, 1);
+    write_file(file("lb1"), cluster_yaml(with_second_address()));
+    EXPECT_TRUE(wait_until([&] { return pair().status("lb1")["config"]["revision"].number() > before; }, 5s));
+    ASSERT_EQ(pair().cli("lb1", {"config", "rollback", std::to_string(static_cast<int>(before))}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return !lab_.holds("lb1", "10.77.0.201"); }, 5s));
+    expect_nobody_noticed();
+}
+
+TEST_F(Config, EveryChangingVerbIsRefusedOnThePassive) {
+    begin({});
+    if (HasFatalFailure()) return;
+    const std::string untouched = read_file(file("lb2"));
+    const std::vector<std::vector<std::string>> verbs = {{"floating-ip", "add", "10.77.0.202"},
+                                                         {"floating-ip", "delete", vip},
+                                                         {"config", "rollback", "1"},
+                                                         {"config", "reset"}};
+    for (const auto& words : verbs) {
+        const Outcome outcome = pair().cli("lb2", words);
+        EXPECT_EQ(outcome.exit_code, 5) << words[0] << " " << words[1] << ": " << outcome.out << outcome.err;
+        EXPECT_NE(outcome.err.find("lb1"), std::string::npos) << "the active node is named: " << outcome.err;
+    }
+    EXPECT_EQ(read_file(file("lb2")), untouched);
 }
 
 }  // namespace

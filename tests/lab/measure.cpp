@@ -240,9 +240,12 @@ std::map<std::string, std::set<std::string>> who_answers(const Namespace& host, 
     std::map<std::string, std::set<std::string>> answers;
     const std::set<std::string> asked(addresses.begin(), addresses.end());
     std::array<std::uint8_t, 2048> buffer{};
-    const auto read_for = [&](int milliseconds) {
-        pollfd ready{fd, POLLIN, 0};
-        while (::poll(&ready, 1, milliseconds) > 0) {
+    const auto read_for = [&](std::chrono::milliseconds time) {
+        const TimePoint end = Clock::now() + time;
+        while (Clock::now() < end) {
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+            pollfd ready{fd, POLLIN, 0};
+            if (::poll(&ready, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0))) <= 0) return;
             Arrival arrival;
             while (read_frame(fd, buffer, arrival)) {
                 if (arrival.outgoing) continue;
@@ -259,9 +262,9 @@ std::map<std::string, std::set<std::string>> who_answers(const Namespace& host, 
             const bool v6 = address.find(':') != std::string::npos;
             const Frame frame = v6 ? neighbor_solicitation(mac, own_v6, address) : arp_request(mac, own_v4, address);
             ::send(fd, frame.data(), frame.size(), 0);
-            if (++sent % 50 == 0) read_for(2);
+            if (++sent % 50 == 0) read_for(2ms);
         }
-        read_for(100);
+        read_for(100ms);
     } while (answers.size() < asked.size() && Clock::now() < deadline);
     ::close(fd);
     return answers;
