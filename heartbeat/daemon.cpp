@@ -45,7 +45,8 @@ Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& link
     config::LoadResult loaded = config::load(paths, facts);
     if (!loaded.ok()) return {{}, config::format(loaded.problems), false};
     if (loaded.revision == 0 && paths.state_dir == state_dir) {
-        // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to run.
+        // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to
+        // run.
         if (auto settled = config::settle(paths, 5s)) loaded.revision = *settled;
     }
     std::string cluster_id;
@@ -116,7 +117,8 @@ Result<void> Daemon::open() {
         config_error_ = loaded.error;
         loaded = load_setup(applied_paths(paths_), *links, *addresses, paths_.state_dir);
         if (!loaded.usable) return Error{config_error_, "see `lbcluster config check`", EINVAL};
-        spdlog::error("the configuration is not valid; going on with the last one that was in force: {}", config_error_);
+        spdlog::error("the configuration is not valid; going on with the last one that was in force: {}",
+                      config_error_);
     } else {
         keep_applied(paths_);
     }
@@ -149,14 +151,16 @@ Result<void> Daemon::open() {
               }});
     if (!prober) return prober.error();
     prober_ = std::move(prober).value();
-    auto monitor = net::Monitor::open(io_, {}, {[this](const net::Link& link, bool removed) { on_link_event(link, removed); },
-                                                [this](const net::Address& a, bool removed) { on_address_event(a, removed); },
-                                                [this] { on_overrun(); }});
+    auto monitor = net::Monitor::open(
+        io_, {},
+        {[this](const net::Link& link, bool removed) { on_link_event(link, removed); },
+         [this](const net::Address& a, bool removed) { on_address_event(a, removed); }, [this] { on_overrun(); }});
     if (!monitor) return monitor.error();
     monitor_ = std::move(monitor).value();
     if (auto opened = open_links(); !opened) return opened;
 
-    auto worker = AddressWorker::start(io_, worker_options(), [this](const KernelReport& report) { on_report(report); });
+    auto worker =
+        AddressWorker::start(io_, worker_options(), [this](const KernelReport& report) { on_report(report); });
     if (!worker) return worker.error();
     worker_ = std::move(worker).value();
 
@@ -171,9 +175,9 @@ Result<void> Daemon::open() {
 
     auto term = read_term(paths_.state_dir);
     if (!term) spdlog::warn("{}", term.error().message);
-    core_ = std::make_unique<Core>(boottime_now(), setup_.settings,
-                                   Core::Start{random_u64() | 1, random_u64(), term ? *term : 0,
-                                               read_standby(paths_.state_dir)});
+    core_ = std::make_unique<Core>(
+        boottime_now(), setup_.settings,
+        Core::Start{random_u64() | 1, random_u64(), term ? *term : 0, read_standby(paths_.state_dir)});
     Interfaces interfaces;
     for (const net::Link& link : *links) interfaces.links[link.index] = link;
     for (const net::Address& address : *addresses) {
@@ -229,7 +233,7 @@ void Daemon::start() {
     for (const auto& link : links_) link->start();
     pinger_->set_nodes(setup_.settings.ping_nodes);
     prober_->set_addresses(watched());
-    watcher_ = std::make_unique<config::Watcher>(io_, paths_, [this] { reload(std::nullopt); });
+    watcher_ = std::make_unique<config::Watcher>(io_, paths_, [this] { reload(); });
     if (auto watching = watcher_->start(); !watching) {
         spdlog::warn("{}: changes of the configuration are taken up on SIGHUP only", watching.error().message);
     }
@@ -244,8 +248,8 @@ void Daemon::start() {
     publish();
     notify_supervisor("READY=1");
     spdlog::info("started node={} role={} links={} floating_ips={} leftovers={}", setup_.settings.node,
-                 setup_.settings.primary ? "primary" : "secondary", links_.size(),
-                 setup_.settings.floating_ips.size(), leftovers_.size());
+                 setup_.settings.primary ? "primary" : "secondary", links_.size(), setup_.settings.floating_ips.size(),
+                 leftovers_.size());
 }
 
 // ---- input ----
@@ -317,7 +321,8 @@ void Daemon::on_report(const KernelReport& report) {
     for (const MissingAddress& missing : report.missing) {
         out.failed.emplace_back(missing.address.prefix.address, missing.reason);
     }
-    for (const KernelAddress& address : report.removed_by_others) out.removed_by_others.push_back(address.prefix.address);
+    for (const KernelAddress& address : report.removed_by_others)
+        out.removed_by_others.push_back(address.prefix.address);
     if (report.complete && report.took > Duration{0}) {
         counters_["last_address_work_us"] =
             static_cast<std::uint64_t>(std::chrono::duration_cast<microseconds>(report.took).count());
@@ -337,7 +342,8 @@ void Daemon::on_link_event(const net::Link& link, bool removed) {
 void Daemon::on_address_event(const net::Address& address, bool removed) {
     if (address.ours()) return;
     auto& known = interfaces_.addresses;
-    std::erase_if(known, [&](const net::Address& a) { return a.ifindex == address.ifindex && a.prefix == address.prefix; });
+    std::erase_if(known,
+                  [&](const net::Address& a) { return a.ifindex == address.ifindex && a.prefix == address.prefix; });
     constexpr std::size_t addresses_max = 100'000;
     if (!removed && known.size() < addresses_max) known.push_back(address);
     interfaces_dirty_ = true;
@@ -396,11 +402,16 @@ void Daemon::on_call(const bus::Call& call, bus::Server::Respond respond) {
             command.kind = CommandKind::standby;
             command.force = call.standby().force();
             break;
-        case bus::Call::kUnstandby: command.kind = CommandKind::unstandby; break;
-        case bus::Call::kHeartbeatRestart: command.kind = CommandKind::restart; break;
+        case bus::Call::kUnstandby:
+            command.kind = CommandKind::unstandby;
+            break;
+        case bus::Call::kHeartbeatRestart:
+            command.kind = CommandKind::restart;
+            break;
         case bus::Call::kReload:
             calls_[command.id] = std::move(respond);
-            reload(command.id);
+            reload_callers_.push_back(command.id);
+            reload();
             return;
         default: {
             bus::Reply reply;
@@ -420,7 +431,7 @@ void Daemon::wait_for_signal() {
     signals_.async_wait([this](const boost::system::error_code& error, int signal) {
         if (error) return;
         wait_for_signal();
-        if (signal == SIGHUP) return reload(std::nullopt);
+        if (signal == SIGHUP) return reload();
         spdlog::info("signal={}: handing over, releasing, ending", signal);
         notify_supervisor("STOPPING=1");
         stopping_ = true;
@@ -449,14 +460,13 @@ void Daemon::wait_for_timer() {
 
 // ---- configuration ----
 
-void Daemon::reload(std::optional<std::uint64_t> answer_to) {
+void Daemon::reload() {
     if (reloading_) {
         reload_again_ = true;
-        if (answer_to) act(Answer{*answer_to, 0, "a reload is under way already", ""});
         return;
     }
     reloading_ = true;
-    files_->run([this, answer_to] {
+    files_->run([this, callers = std::exchange(reload_callers_, {})] {
         std::optional<Setup> next;
         std::string error;
         auto netlink = net::Netlink::open();
@@ -476,27 +486,28 @@ void Daemon::reload(std::optional<std::uint64_t> answer_to) {
                 }
             }
         }
-        boost::asio::post(io_, [this, answer_to, next = std::move(next), error] { finish_reload(next, error, answer_to); });
+        boost::asio::post(io_, [this, callers, next = std::move(next), error] { finish_reload(next, error, callers); });
     });
 }
 
 void Daemon::finish_reload(const std::optional<Setup>& next, const std::string& error,
-                           std::optional<std::uint64_t> answer_to) {
+                           const std::vector<std::uint64_t>& callers) {
     reloading_ = false;
     if (ended_) return;
     if (error != config_error_ && !error.empty()) {
         spdlog::error("configuration refused, the old one stays in force: {}", error);
-        note("config-refused", Severity::warning, "the configuration was refused, the old one stays in force: " + error);
+        note("config-refused", Severity::warning,
+             "the configuration was refused, the old one stays in force: " + error);
     }
     config_error_ = error;
     if (next) apply(*next);
     publish_config();
-    if (answer_to) {
-        act(next ? Answer{*answer_to, 0, "the configuration is in force", ""}
-                 : Answer{*answer_to, 3, "the configuration was refused: " + error, "the old one stays in force"});
+    for (const std::uint64_t caller : callers) {
+        act(next ? Answer{caller, 0, "the configuration is in force", ""}
+                 : Answer{caller, 3, "the configuration was refused: " + error, "the old one stays in force"});
     }
     publish_soon();
-    if (std::exchange(reload_again_, false)) reload(std::nullopt);
+    if (std::exchange(reload_again_, false)) reload();
 }
 
 void Daemon::apply(const Setup& next) {

@@ -78,9 +78,11 @@ class Daemon {
     void wait_for_timer();
 
     // configuration
-    void reload(std::optional<std::uint64_t> answer_to);
+    // Reads the files on the file thread. Asked again meanwhile: once more afterwards, so that nothing is missed.
+    void reload();
     void apply(const Setup& next);
-    void finish_reload(const std::optional<Setup>& next, const std::string& error, std::optional<std::uint64_t> answer_to);
+    void finish_reload(const std::optional<Setup>& next, const std::string& error,
+                       const std::vector<std::uint64_t>& callers);
 
     // output
     void carry_out();
@@ -141,6 +143,7 @@ class Daemon {
     bool publish_pending_ = false;
     bool reloading_ = false;
     bool reload_again_ = false;
+    std::vector<std::uint64_t> reload_callers_;  // to be answered by the next reload that begins
     std::optional<SetAddresses> wanted_;
     Instant permit_{};
     std::map<std::uint64_t, bus::Server::Respond> calls_;
