@@ -17,9 +17,12 @@ constexpr auto publish_pace = 20ms;
 
 const char* word(Severity severity) {
     switch (severity) {
-        case Severity::info: return "info";
-        case Severity::warning: return "warning";
-        case Severity::alarm: return "alarm";
+        case Severity::info:
+            return "info";
+        case Severity::warning:
+            return "warning";
+        case Severity::alarm:
+            return "alarm";
     }
     return "info";
 }

@@ -60,8 +60,8 @@ int run(const config::Paths& paths, char** argv) {
             spdlog::critical("cannot start: {}{}", daemon.error().message,
                              daemon.error().hint.empty() ? "" : "; " + daemon.error().hint);
             stop_logging();
-            // The supervisor starts us again at once, as it should after a crash; what keeps us from starting (a network
-            // that is not up yet, a bad file) does not change that fast.
+            // The supervisor starts us again at once, as it should after a crash; what keeps us from starting (a
+            // network that is not up yet, a bad file) does not change that fast.
             ::sleep(1);
             return daemon.error().code == EINVAL ? 3 : 1;
         }

@@ -42,26 +42,36 @@ LinkSetup link_setup(const config::Link& link, const config::NodeConfig& node, c
 
 Isolation isolation_of(config::Isolation isolation) {
     switch (isolation) {
-        case config::ISOLATION_STRICT: return Isolation::strict;
-        case config::ISOLATION_HOLD: return Isolation::hold;
-        default: return Isolation::auto_;
+        case config::ISOLATION_STRICT:
+            return Isolation::strict;
+        case config::ISOLATION_HOLD:
+            return Isolation::hold;
+        default:
+            return Isolation::auto_;
     }
 }
 
 AddressProbe probe_of(config::AddressProbe probe) {
     switch (probe) {
-        case config::ADDRESS_PROBE_ARP_ECHO: return AddressProbe::arp_echo;
-        case config::ADDRESS_PROBE_OFF: return AddressProbe::off;
-        default: return AddressProbe::arp;
+        case config::ADDRESS_PROBE_ARP_ECHO:
+            return AddressProbe::arp_echo;
+        case config::ADDRESS_PROBE_OFF:
+            return AddressProbe::off;
+        default:
+            return AddressProbe::arp;
     }
 }
 
 std::string log_level_of(config::LogLevel level) {
     switch (level) {
-        case config::LOG_LEVEL_ERROR: return "error";
-        case config::LOG_LEVEL_WARNING: return "warning";
-        case config::LOG_LEVEL_DEBUG: return "debug";
-        default: return "info";
+        case config::LOG_LEVEL_ERROR:
+            return "error";
+        case config::LOG_LEVEL_WARNING:
+            return "warning";
+        case config::LOG_LEVEL_DEBUG:
+            return "debug";
+        default:
+            return "info";
     }
 }
 
@@ -72,7 +82,8 @@ config::Facts facts_of(const std::vector<net::Link>& links, const std::vector<ne
     for (const net::Link& link : links) {
         config::LocalInterface interface{link.name, {}};
         for (const net::Address& address : addresses) {
-            if (address.ifindex == link.index && !is_marked_ours(address)) interface.addresses.push_back(address.prefix);
+            if (address.ifindex == link.index && !is_marked_ours(address))
+                interface.addresses.push_back(address.prefix);
         }
         facts.interfaces.push_back(std::move(interface));
     }

@@ -84,7 +84,7 @@ void FileThread::append_event(const bus::Event& event) {
 void FileThread::append(const bus::Event& event) {
     constexpr off_t file_bytes_max = 2 * 1024 * 1024;
     const std::string path = state_dir_ + "/events.jsonl";
-    struct stat info {};
+    struct stat info{};
     if (::stat(path.c_str(), &info) == 0 && info.st_size > file_bytes_max) {
         ::rename(path.c_str(), (path + ".1").c_str());
     }

@@ -1,4 +1,5 @@
-// What heartbeatd keeps in STATE_DIR, written on a thread of its own: a full or hanging disk costs nothing but an alarm.
+// What heartbeatd keeps in STATE_DIR, written on a thread of its own: a full or hanging disk costs nothing but an
+// alarm.
 //
 //   term             highest term that may be used, a decimal number
 //   standby          exists: the operator asked this node not to serve

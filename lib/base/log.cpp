@@ -71,8 +71,8 @@ void start_logging(const std::string& program, const std::string& level) {
     spdlog::init_thread_pool(1024, 1);
     auto logger = std::make_shared<spdlog::async_logger>(program, std::move(sink), spdlog::thread_pool(),
                                                          spdlog::async_overflow_policy::overrun_oldest);
-    logger->set_formatter(std::make_unique<spdlog::pattern_formatter>(
-        journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%eZ %n %l %v", spdlog::pattern_time_type::utc));
+    logger->set_formatter(std::make_unique<spdlog::pattern_formatter>(journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%eZ %n %l %v",
+                                                                      spdlog::pattern_time_type::utc));
     logger->set_level(level_of(level));
     spdlog::set_default_logger(std::move(logger));
 }

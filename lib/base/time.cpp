@@ -13,8 +13,12 @@ struct Unit {
     const char* name;
     std::int64_t ns;
 };
-constexpr std::array<Unit, 6> units{{{"h", 3'600'000'000'000}, {"m", 60'000'000'000}, {"s", 1'000'000'000},
-                                     {"ms", 1'000'000}, {"us", 1'000}, {"ns", 1}}};
+constexpr std::array<Unit, 6> units{{{"h", 3'600'000'000'000},
+                                     {"m", 60'000'000'000},
+                                     {"s", 1'000'000'000},
+                                     {"ms", 1'000'000},
+                                     {"us", 1'000},
+                                     {"ns", 1}}};
 }  // namespace
 
 std::string format_duration(Duration d) {

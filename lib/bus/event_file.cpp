@@ -64,7 +64,8 @@ std::optional<Event> parse_event_line(std::string_view line) {
     event.set_text(text_of(object, "text"));
     if (const auto inputs = object.find("inputs"); inputs != object.end() && inputs->is_object()) {
         for (const auto& [name, value] : inputs->items()) {
-            (*event.mutable_inputs())[name] = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, replace_bad_utf8);
+            (*event.mutable_inputs())[name] =
+                value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, replace_bad_utf8);
         }
     }
     return event;

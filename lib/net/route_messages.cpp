@@ -1,10 +1,10 @@
 #include "route_messages.hpp"
 
+#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_arp.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
-#include <linux/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 
@@ -14,7 +14,7 @@
 namespace lbcluster::net {
 namespace {
 
-constexpr int attribute_proto = 11;           // IFA_PROTO, newer than Debian 12's headers promise
+constexpr int attribute_proto = 11;  // IFA_PROTO, newer than Debian 12's headers promise
 constexpr std::uint32_t forever = 0xffffffff;
 
 template <std::size_t N>

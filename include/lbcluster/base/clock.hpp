@@ -7,7 +7,7 @@
 
 namespace lbcluster {
 
-Instant boottime_now();            // CLOCK_BOOTTIME
-std::uint64_t realtime_ms_now();   // CLOCK_REALTIME, milliseconds since 1970: for people only, never for decisions
+Instant boottime_now();           // CLOCK_BOOTTIME
+std::uint64_t realtime_ms_now();  // CLOCK_REALTIME, milliseconds since 1970: for people only, never for decisions
 
 }  // namespace lbcluster

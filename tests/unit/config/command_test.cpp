@@ -119,7 +119,8 @@ TEST_F(ConfigCommand, ApplyKeepsTheBytesAndABadFileChangesNothing) {
     EXPECT_EQ(good.json()["hand_edit"], 1);
     EXPECT_EQ(get("cluster.yaml"), "# kept\nheartbeat: {port: 7001}\n");
 
-    EXPECT_THAT(lbcluster("config diff 1").out, HasSubstr("-heartbeat: {port: 7000}\n+# kept\n+heartbeat: {port: 7001}\n"));
+    EXPECT_THAT(lbcluster("config diff 1").out,
+                HasSubstr("-heartbeat: {port: 7000}\n+# kept\n+heartbeat: {port: 7001}\n"));
     EXPECT_EQ(lbcluster("config rollback 1").exit_code, 0);
     EXPECT_EQ(get("cluster.yaml"), "# by hand\nheartbeat: {port: 7000}\n");
     EXPECT_EQ(lbcluster("config show --json").json()["cluster"]["heartbeat"]["port"], 7000);
@@ -157,7 +158,7 @@ TEST_F(ConfigCommand, OnThePassiveNodeChangesAreRefusedNamingTheActiveOne) {
     start_server();
     publish_node("passive", "active");
     for (const std::string& verb : {"config apply " + file("good.yaml"), std::string("config reset"),
-                                   std::string("config rollback 1"), std::string("floating-ip add 192.0.2.7")}) {
+                                    std::string("config rollback 1"), std::string("floating-ip add 192.0.2.7")}) {
         const auto refused = lbcluster(verb);
         EXPECT_EQ(refused.exit_code, 5) << verb;
         EXPECT_THAT(refused.out, HasSubstr("lb2")) << verb;

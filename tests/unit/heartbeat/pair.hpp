@@ -83,8 +83,8 @@ class Pair {
     std::function<void(Heartbeat&)> tamper;
     std::vector<std::pair<std::uint32_t, Heartbeat>> tape[2];  // everything sent by each node
     bool taping = true;
-    std::function<void()> watch;                               // after each turn
-    Duration both_answered{0};                                 // time in which both kernels answered on a connected LAN
+    std::function<void()> watch;  // after each turn
+    Duration both_answered{0};    // time in which both kernels answered on a connected LAN
     Duration nobody_answered{0};
     Duration longest_gap{0};
 
@@ -327,9 +327,7 @@ class Pair {
     }
 
   private:
-    void act(std::size_t i, const SetAddresses& set) {
-        set_addresses(i, set, nodes[i].generation);
-    }
+    void act(std::size_t i, const SetAddresses& set) { set_addresses(i, set, nodes[i].generation); }
     void set_addresses(std::size_t i, const SetAddresses& set, unsigned generation) {
         later(slow_add, [this, i, set, generation] {
             Node& n = nodes[i];
