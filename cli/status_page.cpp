@@ -33,7 +33,7 @@ std::string clip(std::string text, std::size_t width) {
     return text.substr(0, bytes) + "..";
 }
 
-std::string pad(std::string text, std::size_t width) {
+std::string pad(const std::string& text, std::size_t width) {
     const std::size_t have = columns(text);
     return have >= width ? text : text + std::string(width - have, ' ');
 }
