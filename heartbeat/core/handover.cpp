@@ -1,5 +1,5 @@
-// Planned hand-overs: the active offers; the passive adds the addresses, verifies them, becomes active with the
-// next term and announces; the old one releases when it sees that, and says so; the new one announces once
+// Planned hand-overs: the active offers; the passive adds and announces the addresses, verifies them and becomes
+// active with the next term; the old one releases when it sees that, and says so; the new one announces once
 // more. Without an answer within deadtime the old one stays. At no moment does nobody hold the addresses.
 // Also here: operator's commands, orderly stop and restart, which all come down to a hand-over.
 #include <algorithm>
