@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "heartbeat/net/address_keeper.hpp"
-
 namespace lbcluster::heartbeat {
 
 namespace {
@@ -76,19 +74,6 @@ std::string log_level_of(config::LogLevel level) {
 }
 
 }  // namespace
-
-config::Facts facts_of(const std::vector<net::Link>& links, const std::vector<net::Address>& addresses) {
-    config::Facts facts;
-    for (const net::Link& link : links) {
-        config::LocalInterface interface{link.name, {}};
-        for (const net::Address& address : addresses) {
-            if (address.ifindex == link.index && !is_marked_ours(address))
-                interface.addresses.push_back(address.prefix);
-        }
-        facts.interfaces.push_back(std::move(interface));
-    }
-    return facts;
-}
 
 Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, const std::string& cluster_id) {
     Setup out;
