@@ -38,7 +38,7 @@ class Demo {
     Lab lab_;
     Pair pair_;
     std::optional<Prober> prober_;
-    std::optional<ArpObserver> observer_;
+    std::optional<AddressObserver> observer_;
 };
 
 PairSpec demo_spec() {

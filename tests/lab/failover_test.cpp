@@ -64,17 +64,20 @@ TEST_F(Failover, KilledDaemonNobodyRestartsLosesItsLeaseAndThePeerTakes) {
 }
 
 TEST_F(Failover, Ipv6FloatingIpMovesAsWell) {
-    PairSpec spec;
-    spec.floating_ips = {vip, "fd77::200"};
-    begin(spec);
+    begin(both_families());
     if (HasFatalFailure()) return;
-    Prober v6(lab_.host("client"), pair().service(), "fd77::200");
+    Prober v6(lab_.host("client"), pair().service(), vip_v6);
     ASSERT_TRUE(v6.wait_answers("lb1", 5s));
     v6.mark();
     pair().power_off("lb1");
     ASSERT_TRUE(v6.wait_answers("lb2", 6s));
     const ProbeReport report = v6.report();
     EXPECT_LE(report.longest_gap, 1200ms + report.own_lateness + 1ms) << report.text();
+    EXPECT_TRUE(announced_by("lb2", observer_v6_)) << observer_v6_->report().text();
+    EXPECT_FALSE(announced_by("lb1", observer_v6_));
+    pair().power_on("lb1");
+    EXPECT_TRUE(pair().wait_settled("lb2"));
+    expect_never_two();
 }
 
 // SIGTERM with a live peer is a planned hand-over.

@@ -1,5 +1,6 @@
-// The active's heartbeatd is stopped for a while and goes on (HA-2): an independent ARP observer never sees two nodes
-// answer, and service is back without anybody's help. The kernel under it serves on until the lease ends.
+// The active's heartbeatd is stopped for a while and goes on (HA-2): independent observers of ARP and neighbor
+// discovery never see two nodes answer, and service is back without anybody's help. The kernel under it serves on until
+// the lease ends.
 #include "tests/lab/pair_test.hpp"
 
 namespace lbcluster::lab {
@@ -8,7 +9,7 @@ namespace {
 class Freeze : public PairTest {
   protected:
     void freeze(const std::string& timers, Nanoseconds time) {
-        PairSpec spec;
+        PairSpec spec = both_families();
         spec.timers = timers;
         begin(spec);
         if (HasFatalFailure()) return;

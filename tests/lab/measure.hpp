@@ -12,14 +12,13 @@
 #include <thread>
 #include <vector>
 
+#include "tests/lab/frames.hpp"
 #include "tests/lab/pair.hpp"
 
 namespace lbcluster::lab {
 
 // LBCLUSTER_FULL=1: as often as the issue asks, not only as often as fits into every run.
 bool full_run();
-
-std::int64_t realtime_ns();
 
 // What leaves one interface of a host.
 class SentPackets {

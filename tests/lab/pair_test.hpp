@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -18,6 +19,12 @@ namespace lbcluster::lab {
 class PairTest : public ::testing::Test {
   protected:
     static constexpr const char* vip = "10.77.0.200";
+    static constexpr const char* vip_v6 = "fd77::200";
+    static PairSpec both_families() {
+        PairSpec spec;
+        spec.floating_ips = {vip, vip_v6};
+        return spec;
+    }
 
     // Files, daemons, prober and observer; waits until lb1 serves.
     void begin(const PairSpec& spec) {
@@ -35,12 +42,22 @@ class PairTest : public ::testing::Test {
     void watch() {
         prober_.emplace(lab_.host("client"), pair().service(), vip);
         observer_.emplace(lab_.host("obs"), "eth0", vip);
+        const auto& all = pair().spec().floating_ips;
+        if (std::find(all.begin(), all.end(), vip_v6) != all.end())
+            observer_v6_.emplace(lab_.host("obs"), "eth0", vip_v6);
         ASSERT_TRUE(prober_->wait_answers("", 5s));
         mark();
     }
     void mark() {
         prober_->mark();
         observer_->mark();
+        if (observer_v6_) observer_v6_->mark();
+    }
+    // Everybody on the LAN was told that the node has the observer's address.
+    static bool announced_by(const std::string& node, const std::optional<AddressObserver>& observer) {
+        const auto seen = observer->report(0ms).announcements;
+        return std::any_of(seen.begin(), seen.end(),
+                           [&](const auto& entry) { return entry.second == Lab::mac(node, "eth0"); });
     }
 
     void expect_nobody_noticed() const {
@@ -49,9 +66,12 @@ class PairTest : public ::testing::Test {
     }
     // HA-2: no request was ever answered by two machines.
     void expect_never_two() const {
-        const ObserverReport seen = observer_->report();
-        EXPECT_GT(seen.asked, 0U);
-        EXPECT_EQ(seen.two_answered, 0U) << seen.text();
+        for (const auto* observer : {&observer_, &observer_v6_}) {
+            if (!*observer) continue;
+            const ObserverReport seen = (*observer)->report();
+            EXPECT_GT(seen.asked, 0U);
+            EXPECT_EQ(seen.two_answered, 0U) << seen.text();
+        }
     }
     // The machine's own noise is not the pair's.
     void expect_gap_at_most(Nanoseconds limit) const {
@@ -77,6 +97,7 @@ class PairTest : public ::testing::Test {
         }
         prober_.reset();
         observer_.reset();
+        observer_v6_.reset();
         pair_.reset();
     }
 
@@ -85,7 +106,8 @@ class PairTest : public ::testing::Test {
     Lab lab_;
     std::unique_ptr<Pair> pair_;
     std::optional<Prober> prober_;
-    std::optional<ArpObserver> observer_;
+    std::optional<AddressObserver> observer_;
+    std::optional<AddressObserver> observer_v6_;  // when there is an IPv6 floating IP
 };
 
 // Timers of the issue. No ping node: nothing but silence and the address probe decides.

@@ -3,6 +3,7 @@
 
 #include "tests/lab/observer.hpp"
 #include "tests/lab/pair.hpp"
+#include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
 namespace {
@@ -80,7 +81,7 @@ TEST(LabSelf, ProberReachesIpv6) {
 TEST(LabSelf, ObserverSeesTwoAnswerers) {
     Lab lab;
     add(lab, "lb1");
-    ArpObserver observer(lab.host("obs"), "eth0", vip);
+    AddressObserver observer(lab.host("obs"), "eth0", vip);
     std::this_thread::sleep_for(300ms);
     const ObserverReport alone = observer.report();
     EXPECT_GT(alone.asked, 20U);
@@ -95,6 +96,48 @@ TEST(LabSelf, ObserverSeesTwoAnswerers) {
     EXPECT_GT(both.two_answered, 20U) << both.text();
     EXPECT_GE(both.two_answered_longest, 100ms) << both.text();
     EXPECT_GE(both.announcements.size(), 1U);
+}
+
+// What ndisc6's or the kernel's announcement would be; the daemons are not asked here.
+TEST(LabSelf, ObserverSeesTwoAnswerersOfNeighborDiscovery) {
+    Lab lab;
+    add(lab, "lb1", "fd77::200/128");
+    AddressObserver observer(lab.host("obs"), "eth0", "fd77::200");
+    std::this_thread::sleep_for(300ms);
+    const ObserverReport alone = observer.report();
+    EXPECT_GT(alone.asked, 20U);
+    EXPECT_EQ(alone.unanswered, 0U) << alone.text();
+    EXPECT_EQ(alone.two_answered, 0U) << alone.text();
+    EXPECT_EQ(alone.answering, std::set<std::string>{Lab::mac("lb1", "eth0")});
+    EXPECT_TRUE(alone.announcements.empty());
+    observer.mark();
+    // The kernel announces an address that is added (RFC 4861 7.2.6).
+    must_run(&lab.host("lb2"), {"sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/ndisc_notify"});
+    add(lab, "lb2", "fd77::200/128");
+    std::this_thread::sleep_for(300ms);
+    const ObserverReport both = observer.report();
+    EXPECT_GT(both.two_answered, 20U) << both.text();
+    EXPECT_GE(both.two_answered_longest, 100ms) << both.text();
+}
+
+// A connection lives as long as its packets reach the host that accepted it, and no longer.
+TEST(LabSelf, TcpSessionEndsWhenAnotherHostGetsItsPackets) {
+    Lab lab;
+    TcpService service({&lab.host("lb1"), &lab.host("lb2")});
+    EXPECT_EQ(TcpSession(lab.host("client"), vip, 200ms).host(), "") << "nobody has the address";
+    for (const std::string& address : {vip, std::string("fd77::200")}) {
+        add(lab, "lb1", address.find(':') == std::string::npos ? address + "/32" : address + "/128");
+        const TcpSession session(lab.host("client"), address, 2s);
+        EXPECT_EQ(session.host(), "lb1") << address;
+        EXPECT_TRUE(session.wait_echoes(20, 2s)) << address;
+    }
+    const TcpSession session(lab.host("client"), vip);
+    ASSERT_TRUE(session.wait_echoes(5, 2s));
+    remove(lab, "lb1");
+    add(lab, "lb2");
+    announce(lab, "lb2");
+    EXPECT_TRUE(wait_until([&] { return !session.alive(); }, 5s));
+    EXPECT_EQ(TcpSession(lab.host("client"), vip).host(), "lb2");
 }
 
 TEST(LabSelf, PulledCableTakesTheCarrier) {
