@@ -18,6 +18,11 @@ class Load : public PairTest {
     static std::string folder() {
         return std::string("/run/") + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     }
+    static void fill(int fd) {
+        const std::string block(4096, 'x');
+        while (::write(fd, block.data(), block.size()) > 0) {
+        }
+    }
     void expect_no_failover() {
         EXPECT_TRUE(pair().wait_settled("lb1", 5s));
         for (const char* node : {"lb1", "lb2"}) {
@@ -51,27 +56,32 @@ TEST_F(Load, EightCpuBurnersCauseNoFailover) {
     expect_no_failover();
 }
 
-TEST_F(Load, FullDiskStopsNeitherHeartbeatNorTakeOver) {
+// lb2's disk is full before its first term was written.
+TEST_F(Load, FullDiskIsAlarmedAndStopsNeitherHeartbeatNorTakeOver) {
     const std::string state = folder() + "/lb2/state";
+    const std::string filler = state + "/filler";
     std::filesystem::create_directories(state);
     ASSERT_EQ(::mount("tmpfs", state.c_str(), "tmpfs", 0, "size=64k"), 0);
-    begin({});
-    if (HasFatalFailure()) return;
-    const int fd = ::open((state + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    const std::string block(4096, 'x');
-    while (::write(fd, block.data(), block.size()) > 0) {
-    }
+    make({});
+    const int fd = ::open(filler.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    fill(fd);
     ::close(fd);
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1"));
+    watch();
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb2", "term-not-stored"); }, 5s));
+    EXPECT_FALSE(pair().has_alarm("lb1", "term-not-stored"));
     std::this_thread::sleep_for(2s);
     expect_no_failover();
-    // Twice, so that a term has to be stored that was not stored ahead.
     take_over_all_the_same();
     EXPECT_TRUE(wait_until([&] { return pair().activity("lb2") == "active"; }, 5s));
-    pair().power_on("lb1");
-    ASSERT_TRUE(pair().wait_settled("lb2"));
-    EXPECT_EQ(pair().cli("lb1", {"activate"}).exit_code, 0);
-    ASSERT_TRUE(pair().wait_settled("lb1"));
-    take_over_all_the_same();
+    EXPECT_TRUE(pair().has_alarm("lb2", "term-not-stored"));
+    EXPECT_FALSE(std::filesystem::exists(state + "/term"));
+    // Room again: written without anybody's help, within the next try (10 s).
+    std::filesystem::remove(filler);
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb2", "term-not-stored"); }, 20s, 100ms));
+    EXPECT_TRUE(std::filesystem::exists(state + "/term"));
+    EXPECT_TRUE(has_event(pair(), "lb2", "alarm-end", "term-not-stored"));
 }
 
 TEST_F(Load, BlockedLogStopsNothing) {
@@ -80,9 +90,7 @@ TEST_F(Load, BlockedLogStopsNothing) {
     ASSERT_EQ(::mkfifo(log.c_str(), 0600), 0);
     const int fd = ::open(log.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
     ASSERT_GE(fd, 0);
-    const std::string block(4096, 'x');
-    while (::write(fd, block.data(), block.size()) > 0) {
-    }
+    fill(fd);
     pair().start();
     ASSERT_TRUE(pair().wait_settled("lb1"));
     watch();
