@@ -305,6 +305,8 @@ void Daemon::on_datagram(std::uint32_t link, std::span<const std::uint8_t> datag
         known.set_boot_id(received_.boot_id());
         known.set_sequence(received_.sequence());
         known.set_peer_boot_id(received_.peer_boot_id());
+        known.set_heard_sequence(received_.heard_sequence());
+        *known.mutable_macs() = received_.macs();
         received_ = std::move(known);
     }
     const Verdict verdict = core_->on_heartbeat(boottime_now(), link, received_, actions_);
@@ -528,6 +530,7 @@ void Daemon::apply(const Setup& next) {
         note("config-applied", Severity::info,
              "configuration revision " + std::to_string(setup_.settings.config_revision) + " is in force");
     }
+    carry_out();                                 // new addresses may have to wait for their check
     if (wanted_) worker_->set_target(target());  // lease and list; the same epoch is no new claim
     turn();
 }
@@ -551,7 +554,11 @@ AddressTarget Daemon::target() const {
     out.epoch = wanted_->epoch;
     out.wanted = wanted_->wanted;
     out.announce = wanted_->announce;
-    for (const FloatingIp& ip : setup_.settings.floating_ips) out.addresses.push_back({ip.address, ip.interface});
+    for (const FloatingIp& ip : setup_.settings.floating_ips) {
+        const auto& held_back = wanted_->held_back;  // sorted
+        if (std::binary_search(held_back.begin(), held_back.end(), ip.address.address)) continue;
+        out.addresses.push_back({ip.address, ip.interface});
+    }
     out.lease = std::chrono::ceil<seconds>(setup_.settings.vip_lease);
     out.permit_until = permit_;
     return out;

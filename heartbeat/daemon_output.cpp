@@ -137,7 +137,7 @@ void Daemon::act(const Answer& answer) {
 }
 
 void Daemon::act(const Restart& /*restart*/) { end(Ending::restart, 30ms); }
-void Daemon::act(const Stop& /*stop*/) { end(Ending::stopped, Duration{0}); }
+void Daemon::act(const Stop& /*stop*/) { end(Ending::stopped, 20ms); }
 
 // `after`: time for the bus to deliver a last answer.
 void Daemon::end(Ending ending, Duration after) {

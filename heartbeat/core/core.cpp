@@ -38,7 +38,6 @@ bool beats(const ClaimValue& a, const ClaimValue& b) {
 
 Core::Core(Instant now, Settings settings, const Start& start)
     : settings_(std::move(settings)),
-      tracked_(interfaces_of(settings_.floating_ips)),
       session_(settings_.node, settings_.cluster_id, start.boot_id, settings_.links.size()),
       random_(start.seed),
       now_(now),
@@ -52,6 +51,16 @@ Core::Core(Instant now, Settings settings, const Start& start)
       greeted_at_(settings_.links.size(), now - 1h) {
     pings_.start(now, settings_.ping_nodes.size());
     saw_term(start.stored_term);
+    take_floating_ips();
+}
+
+void Core::take_floating_ips() {
+    tracked_ = interfaces_of(settings_.floating_ips);
+    std::vector<IpAddress> all;
+    for (const FloatingIp& ip : settings_.floating_ips) all.push_back(ip.address.address);
+    all_digest_ = digest_of(all);
+    conflicts_.set_addresses(settings_.floating_ips);
+    if (settings_.address_probe == AddressProbe::off) conflicts_.trust_all(true);
 }
 
 // ---- time ----
@@ -164,6 +173,7 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
         // A restart that was asked for before this session is the one that has just happened.
         restart_seen_ = peer().restart_number();
         send_now_ = true;
+        conflicts_.forgive([this](const MacAddress& mac) { return is_peer_mac(mac); });
         note(out, "peer-session", Severity::info,
              "first heartbeat of " + peer().sender() + (was_heard ? " after it was started anew" : " in this life"));
     }
@@ -190,10 +200,12 @@ void Core::on_probe_answer(Instant now, const IpAddress& address, const MacAddre
     for (const auto& [name, interface] : interfaces_) {
         if (interface.mac == mac) return;
     }
-    if (heard() && !is_peer_mac(mac)) {
+    const bool stranger = !settings_.has_peer() || (heard() && !is_peer_mac(mac));
+    if (stranger) {
         on_foreign_use(now, address, mac, out);
         return;
     }
+    if (!heard()) conflicts_.on_use(now_, address, mac);  // the peer, or a stranger: not ours to take
     // A fabric may answer ARP for a dead host: after a while only the host's own echo counts.
     const Duration lease = std::max<Duration>(settings_.vip_lease, 3s);
     const Instant base = heard() ? session_.last_heard() : started_;
@@ -205,6 +217,7 @@ void Core::on_foreign_use(Instant now, const IpAddress& address, const MacAddres
     begin(now);
     constexpr std::size_t strangers_max = 64;
     if (heard() && is_peer_mac(mac)) return;  // the peer's business is settled by claims
+    if (conflicts_.on_use(now_, address, mac)) return;
     auto found = strangers_.find(address);
     if (found == strangers_.end()) {
         if (strangers_.size() >= strangers_max) return;
@@ -254,14 +267,20 @@ void Core::on_interfaces(Instant now, const std::vector<InterfaceFact>& interfac
 void Core::on_leftovers(Instant now, bool any) {
     begin(now);
     leftovers_ = any;
+    if (any) conflicts_.trust_all(true);
 }
 
 void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) {
     begin(now);
     if (report.epoch != epoch_) return;
+    const bool first_complete = report.complete && !(addresses_.epoch == epoch_ && addresses_.complete);
     addresses_ = report;
     held_digest_ = digest_of(addresses_.held);
-    if (!wanted_ && report.complete && last_word_) send_now_ = true;
+    if (!wanted_ && first_complete && last_word_) {
+        send_now_ = true;
+        // "Done" may be said from now on, however long the kernel took.
+        if (last_word_->phase() == HANDOVER_DONE) last_word_until_ = now_ + last_word_time();
+    }
     if (report.lapsed && wanted_) lapsed_ = true;
     // One event, however many went at once; none for what the alarm says already.
     std::size_t removed = 0;
@@ -327,7 +346,7 @@ void Core::on_settings(Instant now, Settings settings, Actions& out) {
     const bool addresses_changed = settings.floating_ips != settings_.floating_ips;
     const bool pings_changed = settings.ping_nodes != settings_.ping_nodes;
     settings_ = std::move(settings);
-    tracked_ = interfaces_of(settings_.floating_ips);
+    take_floating_ips();
     if (pings_changed) pings_.resize(settings_.ping_nodes.size());
     if (takeover_ && addresses_changed && activity_ != ACTIVITY_ACTIVE) {
         refuse(takeover_->number, "the configuration changed meanwhile");
@@ -336,7 +355,7 @@ void Core::on_settings(Instant now, Settings settings, Actions& out) {
     // The same epoch is no new claim: what stays is neither touched nor announced again, only what is new is. Not
     // wanted: an address that left the list goes, too.
     if (addresses_changed && activity_ != ACTIVITY_STARTING) {
-        out.emplace_back(SetAddresses{epoch_, wanted_, activity_ == ACTIVITY_ACTIVE});
+        set_addresses(out, activity_ == ACTIVITY_ACTIVE);
     }
     send_now_ = true;
 }
@@ -391,6 +410,7 @@ void Core::step(Instant now, Actions& out) {
     deadline_ = now_ + 1h;
     update_watches(out);
     ask_witnesses(out);
+    check_conflicts(out);
     read_peer_handover(out);
     run_commands(out);
     decide(out);
@@ -495,6 +515,27 @@ void Core::ask_witnesses(Actions& out) {
     ++probe_rotation_;
     if (!probe.addresses.empty()) out.emplace_back(std::move(probe));
     due(now_ + pace);
+}
+
+// Before the pair takes an address for the first time. Also while passive: the verdict is there when it is needed.
+void Core::check_conflicts(Actions& out) {
+    if (peer_active()) {
+        pair_served_ = true;
+        if (peer().held_digest() == all_digest_) conflicts_.trust_all(true);
+    }
+    if (!leftovers_) return;
+    std::optional<Instant> next;
+    SendProbe probe;
+    probe.addresses = conflicts_.ask(
+        now_,
+        [this](const std::string& name) {
+            const auto found = interfaces_.find(name);
+            return found != interfaces_.end() && found->second.carrier;
+        },
+        next);
+    if (!probe.addresses.empty()) out.emplace_back(std::move(probe));
+    if (next) due(*next);
+    if (activity_ == ACTIVITY_ACTIVE && wanted_ && conflicts_.held_back() != held_back_) set_addresses(out, true);
 }
 
 // ---- small ----

@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "heartbeat/core/conflict_check.hpp"
 #include "heartbeat/core/ping_watch.hpp"
 #include "heartbeat/core/probe_watch.hpp"
 #include "heartbeat/core/session.hpp"
@@ -83,6 +84,7 @@ class Core {
         std::string reason;   // stable word
         std::string text;     // for people
         bool resign = false;  // ask the peer to take the addresses at once
+        bool first = false;   // nobody of the pair was seen to hold them before
     };
     enum class Purpose { none, activate, standby, stop, fitness, carrier, failback };
     // A hand-over that this (active) node offers.
@@ -167,6 +169,7 @@ class Core {
     void update_watches(Actions& out);
     void update_fitness();
     void ask_witnesses(Actions& out);
+    void check_conflicts(Actions& out);
     void decide(Actions& out);
     void update_alarms(Actions& out);
     void send_heartbeats(Actions& out);
@@ -184,8 +187,10 @@ class Core {
     bool isolated(std::string& why);
     void apply(const Transition& transition, Actions& out);
     void forget_addresses();
-    void acquire(Actions& out, bool announce);
+    // `first`: nobody of the pair has held them yet, as far as this node knows.
+    void acquire(Actions& out, bool first);
     void release(Actions& out);
+    void set_addresses(Actions& out, bool announce);
 
     // handover.cpp
     void run_commands(Actions& out);
@@ -201,12 +206,14 @@ class Core {
     [[nodiscard]] std::string peer_not_ready(bool forced) const;  // empty: ready
     [[nodiscard]] std::string not_ready_myself(bool forced);      // empty: ready
     void refuse(std::uint64_t number, const std::string& reason);
+    [[nodiscard]] Duration last_word_time() const { return std::max<Duration>(6 * settings_.keepalive, 1s); }
     void forget_takeover(Actions& out, const std::string& why);
     bool flip_limit_reached();
     Duration failback_delay();
     static const char* word(Purpose purpose);
 
     // small
+    void take_floating_ips();
     void note(Actions& out, std::string kind, Severity severity, std::string text);
     void answer(Actions& out, std::uint64_t id, unsigned exit_code, std::string message, std::string hint = "");
     void alarm(Actions& out, const std::string& id, const std::string& text, const std::string& action,
@@ -278,6 +285,10 @@ class Core {
     std::map<IpAddress, std::deque<Instant>> removals_;
     std::map<IpAddress, std::pair<MacAddress, Instant>> strangers_;
     std::size_t probe_rotation_ = 0;
+    ConflictCheck conflicts_;
+    std::vector<IpAddress> held_back_;  // by conflicts_, as the worker knows it
+    bool pair_served_ = false;          // this node or the peer has been active in this life
+    std::uint64_t all_digest_ = 0;      // of all configured floating IPs
 
     // interfaces
     std::map<std::string, InterfaceFact> interfaces_;
@@ -294,7 +305,8 @@ class Core {
     std::optional<Offer> offer_;
     std::optional<Takeover> takeover_;
     std::optional<Request> request_;
-    std::optional<Handover> last_word_;  // DONE or REFUSE, said for a while
+    std::optional<std::uint64_t> done_awaited_;  // hand-over here whose old active has not yet confirmed
+    std::optional<Handover> last_word_;          // DONE or REFUSE, said for a while
     Instant last_word_until_{};
     std::deque<std::uint64_t> used_numbers_;
     std::deque<Instant> voluntary_moves_;

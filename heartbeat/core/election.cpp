@@ -70,7 +70,9 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
         if (safe) return Transition{ACTIVITY_ACTIVE, "adopted", "the addresses were still here after a restart"};
         return std::nullopt;
     }
-    if (!settings_.has_peer()) return Transition{ACTIVITY_ACTIVE, "no-peer", "no peer is configured"};
+    if (!settings_.has_peer()) {
+        return Transition{.to = ACTIVITY_ACTIVE, .reason = "no-peer", .text = "no peer is configured", .first = true};
+    }
     if (peer_alive()) {
         if (peer_active()) {
             if (!starting) return std::nullopt;
@@ -86,10 +88,11 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
     claim_refusal_ = judgement.allowed ? "" : judgement.why;
     if (judgement.allowed || forced_claim_) {
         const std::string how = forced_claim_ && !judgement.allowed ? "forced by the operator" : judgement.why;
-        return Transition{ACTIVITY_ACTIVE, "peer-dead",
-                          (heard() ? "nothing heard of " + peer_name() + " for " + format_duration(deadtime())
-                                   : "the peer was never heard since the start") +
-                              ", " + how};
+        return Transition{.to = ACTIVITY_ACTIVE,
+                          .reason = "peer-dead",
+                          .text = (heard() ? "nothing heard of " + peer_name() + " for " + format_duration(deadtime())
+                                           : "the peer was never heard since the start") +
+                                  ", " + how};
     }
     if (starting) return Transition{ACTIVITY_PASSIVE, "peer-silent", "the peer was not heard, but " + judgement.why};
     return std::nullopt;
@@ -104,11 +107,13 @@ std::optional<Core::Transition> Core::settle_idle_pair() {
     const bool mine_wins = order > 0 || (order == 0 && by_role);
     if (mine_wins && !mine.standby) {
         if (resigned_at_ && !due(*resigned_at_ + deadtime())) return std::nullopt;
-        return Transition{
-            ACTIVITY_ACTIVE, "nobody-active",
-            order > 0 ? "nobody was active and this node is fitter"
-                      : (settings_.primary != peer().primary() ? "nobody was active and this node is the primary"
-                                                               : "nobody was active and this node has the lower name")};
+        return Transition{.to = ACTIVITY_ACTIVE,
+                          .reason = "nobody-active",
+                          .text = order > 0 ? "nobody was active and this node is fitter"
+                                            : (settings_.primary != peer().primary()
+                                                   ? "nobody was active and this node is the primary"
+                                                   : "nobody was active and this node has the lower name"),
+                          .first = true};
     }
     if (activity_ != ACTIVITY_STARTING) return std::nullopt;
     return Transition{ACTIVITY_PASSIVE, "peer-goes-first",
@@ -235,19 +240,27 @@ void Core::forget_addresses() {
     held_digest_ = 0;
 }
 
-void Core::acquire(Actions& out, bool announce) {
+void Core::acquire(Actions& out, bool first) {
     if (!wanted_) forget_addresses();  // else what was held still is, until the next report
     wanted_ = true;
     lapsed_ = false;
-    out.emplace_back(SetAddresses{++epoch_, true, announce});
+    ++epoch_;
+    if (!first) conflicts_.trust_all(false);
+    set_addresses(out, true);
     send_now_ = true;
+}
+
+void Core::set_addresses(Actions& out, bool announce) {
+    held_back_ = conflicts_.held_back();
+    out.emplace_back(SetAddresses{epoch_, wanted_, announce, held_back_});
 }
 
 void Core::release(Actions& out) {
     wanted_ = false;
     lapsed_ = false;
     forget_addresses();
-    out.emplace_back(SetAddresses{++epoch_, false, false});
+    ++epoch_;
+    set_addresses(out, false);
     send_now_ = true;
 }
 
@@ -266,7 +279,10 @@ void Core::apply(const Transition& transition, Actions& out) {
         claim_ = ClaimValue{highest_term_ + 1, settings_.primary, settings_.node};
         saw_term(claim_->term);
         resigned_at_.reset();
-        if (!takeover_) acquire(out, true);  // else they are in the kernel, verified and announced
+        // Never heard: the claim rule has seen to it that nobody answers.
+        if (forced_claim_ || (settings_.has_peer() && !heard())) conflicts_.trust_all(true);
+        if (!takeover_) acquire(out, transition.first && !pair_served_);  // else they are there, verified and announced
+        pair_served_ = true;
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
         claim_.reset();
@@ -280,7 +296,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         last_word_ = Handover{};
         last_word_->set_number(offer_->number);
         last_word_->set_phase(HANDOVER_DONE);
-        last_word_until_ = now_ + std::max<Duration>(6 * settings_.keepalive, 1s);
+        last_word_until_ = now_ + last_word_time();
         if (offer_->purpose == Purpose::failback) ++failback_doublings_;
         if (offer_->purpose == Purpose::fitness || offer_->purpose == Purpose::failback ||
             offer_->purpose == Purpose::carrier) {

@@ -73,6 +73,10 @@ void Core::read_peer_handover(Actions& out) {
     } else if (said.phase() == HANDOVER_OFFER && said.number() != 0 && !used) {
         consider_offer(out);
     }
+    if (done_awaited_ && said.phase() == HANDOVER_DONE && said.number() == *done_awaited_) {
+        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{true});
+        done_awaited_.reset();
+    }
 }
 
 std::string Core::not_ready_myself(bool forced) {
@@ -132,7 +136,7 @@ void Core::consider_offer(Actions& out) {
     request_.reset();
     // Announced while they are added: the old active removes its addresses as soon as it sees this one active, and no
     // client may then still send to it.
-    acquire(out, true);
+    acquire(out, false);
     // Nothing to add: nothing to wait for.
     if (settings_.floating_ips.empty()) takeover_->added = true;
 }
@@ -147,6 +151,7 @@ void Core::run_takeover(Actions& out) {
         out.emplace_back(Announce{true});  // now nobody else answers: this one is heard by the last cache
         takeover_.reset();
     } else if (due(activity_since_ + std::max<Duration>(2 * deadtime(), 1s))) {
+        done_awaited_ = takeover_->number;
         takeover_.reset();  // the claims settle the rest
     }
 }
@@ -295,7 +300,10 @@ void Core::run_activate(PendingCommand& pending, Actions& out) {
         commands_.pop_front();
         request_.reset();
     };
-    if (activity_ == ACTIVITY_ACTIVE) return done(0, settings_.node + " is active");
+    if (activity_ == ACTIVITY_ACTIVE) {
+        if (pending.command.force) conflicts_.trust_all(true);  // the operator insists on refused addresses
+        return done(0, settings_.node + " is active");
+    }
     if (stopping_) return done(5, settings_.node + " is being stopped");
     if (standby_wish_) {
         standby_wish_ = false;
@@ -371,6 +379,11 @@ void Core::run_stop(Actions& out) {
     const bool told = !settings_.has_peer() || !resigned_at_ || due(*resigned_at_ + 3 * settings_.keepalive);
     const bool gone = !wanted_ && addresses_.epoch == epoch_ && addresses_.complete;
     stopped_ = (told && gone) || due(*released_at_ + 5s);
+    if (!stopped_) return;
+    for (const PendingCommand& pending : commands_) {
+        answer(out, pending.command.id, 5, settings_.node + " is being stopped");
+    }
+    commands_.clear();
 }
 
 void Core::run_restart(Actions& out) {

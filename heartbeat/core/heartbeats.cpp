@@ -97,6 +97,7 @@ void Core::send_heartbeats(Actions& out) {
             message.set_peer_boot_id(*greeter);
             message.clear_ack_sequence();
             message.clear_ack_age_us();
+            message.clear_heard_sequence();
             out.emplace_back(SendHeartbeat{link, std::move(message)});
         }
     }

@@ -70,6 +70,10 @@ Verdict Session::check(std::uint32_t link, const Heartbeat& message) const {
     if (message.sequence() == 0) return Verdict::replayed;  // numbers start at 1
     if (std::find(retired_.begin(), retired_.end(), message.boot_id()) != retired_.end()) return Verdict::old_session;
     if (message.peer_boot_id() != own_boot_id_) return Verdict::greeting;
+    const bool new_life = established() && message.boot_id() != peer_boot_id_;
+    if (new_life && (message.heard_sequence() <= sequence_at_heard_ || message.heard_sequence() > sequence_)) {
+        return Verdict::greeting;
+    }
     return Verdict::accepted;
 }
 
@@ -121,6 +125,7 @@ Session::Outcome Session::receive(Instant now, std::uint32_t link, const Heartbe
     state.heard_at = now;
     state.heard_sequence = std::max(state.heard_sequence, message.sequence());
     last_heard_ = now;
+    sequence_at_heard_ = sequence_;
     const std::optional<Duration> transit_max = note_acknowledgement(now, state, message);
     if (!restarted && message.sequence() <= newest_.sequence()) return {Verdict::accepted_late};
     newest_ = message;
@@ -142,6 +147,10 @@ void Session::fill(Instant now, std::uint32_t link, Heartbeat& message) {
     message.set_link(link);
     message.clear_ack_sequence();
     message.clear_ack_age_us();
+    message.clear_heard_sequence();
+    for (const LinkState& each : links_) {
+        if (each.heard_sequence > message.heard_sequence()) message.set_heard_sequence(each.heard_sequence);
+    }
     if (state.heard_at) {
         const auto age = std::chrono::duration_cast<microseconds>(now - *state.heard_at).count();
         message.set_ack_sequence(state.heard_sequence);

@@ -2,10 +2,12 @@
 //
 // A session is a pair of boot ids (random per process start). A heartbeat counts only if it names my
 // current boot id, so nothing recorded in an earlier life of mine can be played back; one that does not is
-// a greeting, whose boot id serves for the answer alone. A boot id of the peer that was replaced by a newer
-// one never comes back. Within a session each link has a window of sequence numbers against duplicates
-// and replays, and the state of an older sequence number never overwrites that of a newer one.
-// No wall clock, no stored counter, no forgetting after silence. Pure; the MAC was verified before.
+// a greeting, whose boot id serves for the answer alone. A new boot id replaces a known one only if it has heard
+// something that I sent after the known one was last heard (else it is a greeting, too): what a life of the peer said
+// before the present one cannot come afterwards. A replaced boot id never comes back. Within a session each link has a
+// window of sequence numbers against duplicates and replays, and the state of an older sequence number never overwrites
+// that of a newer one. No wall clock, no stored counter, no forgetting after silence. Pure; the MAC was verified
+// before.
 #pragma once
 
 #include <array>
@@ -110,7 +112,8 @@ class Session {
     std::deque<std::uint64_t> retired_;  // boot ids the peer had before; bounded
     std::vector<LinkState> links_;
     std::uint64_t sequence_ = 0;
-    std::array<Sent, 2048> sent_{};  // ring by sequence number: when it went out
+    std::uint64_t sequence_at_heard_ = 0;  // sequence_ when the peer's present life was last heard
+    std::array<Sent, 2048> sent_{};        // ring by sequence number: when it went out
     Heartbeat newest_;
     std::optional<Duration> newest_transit_max_;
     Instant last_heard_{};

@@ -143,6 +143,12 @@ void Core::update_alarms(Actions& out) {
               stranger.first.to_string() + " uses " + address.to_string() + ", which is ours",
               "find that machine and give it another address");
     }
+    for (const auto& [address, mac] : conflicts_.refused()) {
+        alarm(out, "address-conflict/" + address.to_string(),
+              mac.to_string() + " uses " + address.to_string() + ", so it is not taken",
+              "give that machine another address, or delete the floating IP; `lbcluster activate --force` takes it all "
+              "the same");
+    }
     if (term_failed_at_) {
         alarm(out, "term-not-stored", "the term could not be written to disk",
               "check space and permissions of the state folder");
@@ -217,6 +223,7 @@ void Core::fill_status(Instant now, const std::function<std::uint64_t(Instant)>&
         ping.set_reachable(pings_.reachable(i, now, deadtime()));
     }
     const std::set<IpAddress> held(addresses_.held.begin(), addresses_.held.end());
+    const auto refused = conflicts_.refused();
     for (const FloatingIp& ip : settings_.floating_ips) {
         bus::FloatingIpStatus& shown = *status.add_floating_ips();
         shown.set_address(ip.address.address.to_string());
@@ -225,6 +232,9 @@ void Core::fill_status(Instant now, const std::function<std::uint64_t(Instant)>&
         shown.set_held(held.contains(ip.address.address));
         for (const auto& [address, why] : addresses_.failed) {
             if (address == ip.address.address) shown.set_error(why);
+        }
+        if (const auto stranger = refused.find(ip.address.address); stranger != refused.end()) {
+            shown.set_error("used by " + stranger->second.to_string());
         }
     }
     for (const std::string& name : tracked_interfaces()) {

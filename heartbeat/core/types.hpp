@@ -100,7 +100,8 @@ struct SendHeartbeat {
 struct SetAddresses {
     std::uint64_t epoch = 0;
     bool wanted = false;
-    bool announce = false;  // announce each address as soon as it is there
+    bool announce = false;             // announce each address as soon as it is there
+    std::vector<IpAddress> held_back;  // all the same not these: a stranger may use them (conflict_check.hpp)
 };
 // Leases may be renewed until then: a heartbeat went out.
 struct PermitLease {

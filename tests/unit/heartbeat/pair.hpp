@@ -75,9 +75,10 @@ class Pair {
     std::array<Node, 2> nodes;
     double loss = 0;  // of everything, everywhere
     Duration delay{100us};
-    Duration slow_add{300us};  // of the address work
-    bool gateway = true;       // the ping node answers
-    bool deaf_fabric = false;  // ARP between the nodes is filtered
+    Duration slow_add{300us};    // of the address work
+    bool gateway = true;         // the ping node answers
+    bool deaf_fabric = false;    // ARP between the nodes is filtered
+    bool stranger_uses = false;  // a machine outside the pair answers for the floating IPs
     // Extra filter: may a heartbeat pass from node on link?
     std::function<bool(std::size_t from, std::uint32_t link)> passes = [](std::size_t, std::uint32_t) { return true; };
     std::function<void(Heartbeat&)> tamper;
@@ -141,6 +142,7 @@ class Pair {
         // Everything that waits in the sockets is read first; of a long stop only the oldest is left there.
         for (auto& [link, message] : n.queued) deliver(i, link, message);
         n.queued.clear();
+        interfaces(i);
         check_lapse(i);
         n.wake = now;
     }
@@ -337,9 +339,9 @@ class Pair {
                 return;
             }
             n.epoch = set.epoch;
-            n.wanted = set.wanted;
+            n.wanted = set.wanted && (set.held_back.empty() || set.held_back.size() < n.settings.floating_ips.size());
             n.refreshed = now;
-            if (!set.wanted) n.held_until.reset();
+            if (!n.wanted) n.held_until.reset();
             else if (!n.fail_to_add) n.held_until = lease_end(n);
             if (set.announce) ++n.announces;
             report(i, false);
@@ -359,6 +361,18 @@ class Pair {
     }
     void act(std::size_t i, const SendProbe& probe) {
         const unsigned generation = nodes[i].generation;
+        if (stranger_uses && nodes[i].cable) {
+            for (const IpAddress& address : probe.addresses) {
+                later(2 * delay, [this, i, address, generation] {
+                    Node& n = nodes[i];
+                    if (!n.core || n.frozen || n.generation != generation) return;
+                    Actions out;
+                    n.core->on_probe_answer(now, address, {{2, 0, 0, 0, 0, 99}}, false, out);
+                    carry_out(i, out);
+                    n.wake = now;
+                });
+            }
+        }
         if (deaf_fabric || !nodes[0].cable || !nodes[1].cable || lost()) return;
         for (const IpAddress& address : probe.addresses) {
             later(delay, [this, i, address, echo = probe.echo, generation] {

@@ -113,10 +113,58 @@ TEST_F(SessionTest, ARestartOfThePeerDoesNotForgetWhatItHadHeard) {
     const auto acked = a.acked_sent_at();
     ASSERT_TRUE(acked);
     Session again("lb2", cluster, 77, 2);
-    Heartbeat m = from(again, t0 + 1s, 1);  // names lb1's life, but has heard nothing on this link
+    Heartbeat m = from(again, t0 + 1s, 1);  // names lb1's life, but has heard it on the other link only
     m.set_peer_boot_id(a.own_boot_id());
+    m.set_heard_sequence(from(a, t0 + 1s, 0).sequence());
     EXPECT_TRUE(a.receive(t0 + 1s, 1, m).restarted);
     EXPECT_EQ(a.acked_sent_at(), acked);
+}
+
+// A life of the peer whose heartbeats were held back on the way, while a later one came to be heard, is over.
+TEST_F(SessionTest, ALifeThatNeverArrivedCannotBePlayedBackAfterTheNextOne) {
+    meet();
+    const auto answered = [&](Session& life) {
+        Heartbeat answer = from(b, t0);
+        answer.set_peer_boot_id(life.own_boot_id());
+        EXPECT_EQ(life.receive(t0, 0, answer).verdict, Verdict::accepted);
+        return from(life, t0);
+    };
+    Session held_back("lb1", cluster, 12, 2);
+    const Heartbeat recorded = answered(held_back);  // names b's life and has heard it
+    Session present("lb1", cluster, 13, 2);
+    ASSERT_TRUE(b.receive(t0, 0, answered(present)).restarted);
+    EXPECT_EQ(b.receive(t0, 0, recorded).verdict, Verdict::greeting);
+    EXPECT_EQ(b.peer_boot_id(), 13U);
+    EXPECT_EQ(b.receive(t0, 0, from(present, t0)).verdict, Verdict::accepted);
+}
+
+// Played back before the present life was heard, it is believed for a moment, but does not keep the real one out.
+TEST_F(SessionTest, AnOldLifePlayedFirstGivesWayToTheRealOne) {
+    meet();
+    Session held_back("lb1", cluster, 12, 2);
+    Heartbeat answer = from(b, t0);
+    answer.set_peer_boot_id(12);
+    ASSERT_EQ(held_back.receive(t0, 0, answer).verdict, Verdict::accepted);
+    EXPECT_TRUE(b.receive(t0, 0, from(held_back, t0)).restarted);
+    Session present("lb1", cluster, 13, 2);
+    EXPECT_EQ(b.receive(t0, 0, from(present, t0)).verdict, Verdict::greeting);
+    answer = from(b, t0);
+    answer.set_peer_boot_id(*b.take_greeting(0));
+    ASSERT_EQ(present.receive(t0, 0, answer).verdict, Verdict::accepted);
+    EXPECT_TRUE(b.receive(t0, 0, from(present, t0)).restarted);
+    EXPECT_EQ(b.peer_boot_id(), 13U);
+}
+
+// What it claims to have heard must have been sent.
+TEST_F(SessionTest, ANewLifeHasToHaveHeardSomethingRecent) {
+    meet();
+    Session again("lb1", cluster, 12, 2);
+    Heartbeat m = from(again, t0);
+    m.set_peer_boot_id(b.own_boot_id());
+    EXPECT_EQ(b.receive(t0, 0, m).verdict, Verdict::greeting);
+    m.set_heard_sequence(1u << 30);
+    EXPECT_EQ(b.receive(t0, 0, m).verdict, Verdict::greeting);
+    EXPECT_EQ(b.peer_boot_id(), 11U);
 }
 
 TEST(SequenceWindowTest, AcceptsEachNumberOnce) {

@@ -1,0 +1,151 @@
+// HA-3: a floating IP that a machine outside the pair uses is not taken when the pair starts to serve.
+#include <gtest/gtest.h>
+
+#include "heartbeat/core/conflict_check.hpp"
+#include "pair.hpp"
+
+namespace lbcluster::heartbeat::testing {
+namespace {
+
+const IpAddress first = *IpAddress::parse("10.77.0.200");
+const IpAddress second = *IpAddress::parse("10.77.0.201");
+const MacAddress stranger{{2, 0, 0, 0, 0, 99}};
+
+class ConflictCheckTest : public ::testing::Test {
+  protected:
+    ConflictCheckTest() {
+        check.set_addresses(
+            {{*IpPrefix::parse("10.77.0.200"), "eth0", ""}, {*IpPrefix::parse("10.77.0.201"), "eth0", ""}});
+    }
+    std::vector<IpAddress> ask() {
+        return check.ask(now, [this](const std::string&) { return carrier; }, next);
+    }
+    // Until nothing is asked any more; how many requests went out.
+    std::size_t ask_all(Duration limit) {
+        std::size_t count = 0;
+        for (const Instant end = now + limit; now < end; now += 10ms) count += ask().size();
+        return count;
+    }
+    ConflictCheck check;
+    Instant now{1000s};
+    bool carrier = true;
+    std::optional<Instant> next;
+};
+
+TEST_F(ConflictCheckTest, AsksThreeTimesAndThenTrusts) {
+    EXPECT_EQ(check.held_back(), (std::vector{first, second}));
+    EXPECT_EQ(ask().size(), 2U);
+    EXPECT_EQ(next, now + ConflictCheck::pace);
+    EXPECT_EQ(ask_all(5s), 4U);
+    EXPECT_TRUE(check.held_back().empty());
+    EXPECT_FALSE(next);
+}
+
+TEST_F(ConflictCheckTest, RefusesWhatIsAnsweredAndAsksAgain) {
+    ask();
+    EXPECT_TRUE(check.on_use(now, first, stranger));
+    ask_all(1s);
+    EXPECT_EQ(check.held_back(), std::vector{first});
+    EXPECT_EQ(check.refused().at(first), stranger);
+    EXPECT_EQ(ask_all(8s), 0U);  // no hail of requests
+    EXPECT_EQ(ask_all(3s), 3U);  // silent now
+    EXPECT_TRUE(check.held_back().empty());
+}
+
+TEST_F(ConflictCheckTest, WithoutCarrierNothingIsKnown) {
+    ask();
+    now += 100ms;
+    ask();
+    carrier = false;
+    EXPECT_EQ(ask_all(5s), 0U);
+    EXPECT_EQ(check.held_back().size(), 2U);
+    carrier = true;
+    EXPECT_EQ(ask_all(5s), 6U);
+    EXPECT_TRUE(check.held_back().empty());
+}
+
+TEST_F(ConflictCheckTest, WhatThePairHeldIsTrusted) {
+    check.on_use(now, first, stranger);
+    check.trust_all(false);
+    EXPECT_EQ(check.held_back(), std::vector{first});
+    EXPECT_FALSE(check.on_use(now, second, stranger));
+    check.trust_all(true);
+    EXPECT_TRUE(check.held_back().empty());
+}
+
+TEST_F(ConflictCheckTest, ThePeerIsNoStranger) {
+    check.on_use(now, first, stranger);
+    check.forgive([](const MacAddress& mac) { return mac == stranger; });
+    EXPECT_TRUE(check.refused().empty());
+    EXPECT_EQ(ask_all(5s), 6U);
+}
+
+TEST_F(ConflictCheckTest, OnlyWhatIsNewInTheListIsChecked) {
+    ask_all(1s);
+    check.set_addresses({{*IpPrefix::parse("10.77.0.200"), "eth0", ""}, {*IpPrefix::parse("10.77.0.202"), "eth0", ""}});
+    EXPECT_EQ(check.held_back(), std::vector{*IpAddress::parse("10.77.0.202")});
+}
+
+// ---- in the election ----
+
+TEST(Conflict, ASingleNodeDoesNotTakeAnAddressThatIsInUse) {
+    Pair p([](Settings& s) { s.links.clear(); });
+    p.stranger_uses = true;
+    p.start(0);
+    p.run(5s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_FALSE(p.holds(0));
+    EXPECT_TRUE(p.alarmed(0, "address-conflict/10.77.0.200"));
+    p.stranger_uses = false;
+    EXPECT_TRUE(p.run_until([&] { return p.answers(0); }, 11s));
+    EXPECT_TRUE(p.run_until([&] { return !p.alarmed(0, "address-conflict"); }, 5s));
+}
+
+TEST(Conflict, APairDoesNotTakeItEither) {
+    Pair p;
+    p.stranger_uses = true;
+    p.start_both();
+    p.run(5s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_FALSE(p.holds(0));
+    EXPECT_FALSE(p.holds(1));
+    EXPECT_TRUE(p.alarmed(0, "address-conflict/10.77.0.200"));
+}
+
+TEST(Conflict, TheOperatorMayInsist) {
+    Pair p([](Settings& s) { s.links.clear(); });
+    p.stranger_uses = true;
+    p.start(0);
+    p.run(3s);
+    ASSERT_FALSE(p.holds(0));
+    p.command(0, CommandKind::activate, true);
+    EXPECT_TRUE(p.run_until([&] { return p.holds(0); }, 100ms));
+}
+
+// A service that ran goes on: the stranger is the newcomer.
+TEST(Conflict, ATakeOverDoesNotAskForLeave) {
+    Pair p;
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1) && p.answers(0); }, 10s));
+    p.run(3s);
+    p.power_off(0);
+    p.stranger_uses = true;
+    EXPECT_TRUE(p.run_until([&] { return p.answers(1); }, 3s));
+}
+
+TEST(Conflict, AnAddressAddedLaterIsCheckedFirst) {
+    Pair p([](Settings& s) { s.floating_ips.clear(); });
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 10s));
+    p.run(3s);
+    p.stranger_uses = true;
+    const auto add = [](Settings& s) { s.floating_ips = {{*IpPrefix::parse("10.77.0.200"), "eth0", ""}}; };
+    p.reload(0, add);
+    p.reload(1, add);
+    p.run(3s);
+    EXPECT_FALSE(p.holds(0));
+    EXPECT_TRUE(p.alarmed(0, "address-conflict/10.77.0.200"));
+}
+
+}  // namespace
+}  // namespace lbcluster::heartbeat::testing
