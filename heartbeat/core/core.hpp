@@ -210,6 +210,7 @@ class Core {
     void forget_takeover(Actions& out, const std::string& why);
     bool flip_limit_reached();
     Duration failback_delay();
+    [[nodiscard]] bool moved_within_the_hour() const { return last_move_ && now_ < *last_move_ + 1h; }
     static const char* word(Purpose purpose);
 
     // small

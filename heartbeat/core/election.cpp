@@ -292,6 +292,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         if (from == ACTIVITY_ACTIVE || from == ACTIVITY_STARTING || wanted_) release(out);
         if (transition.resign) resigned_at_ = now_;
     }
+    if (!moved_within_the_hour()) failback_doublings_ = 0;
     if (from == ACTIVITY_ACTIVE && offer_) {
         last_word_ = Handover{};
         last_word_->set_number(offer_->number);

@@ -186,7 +186,7 @@ bool Core::flip_limit_reached() {
 }
 
 Duration Core::failback_delay() {
-    if (last_move_ && now_ >= *last_move_ + 1h) failback_doublings_ = 0;
+    if (!moved_within_the_hour()) failback_doublings_ = 0;
     Duration delay = settings_.failback_delay;
     for (unsigned i = 0; i < failback_doublings_ && delay < 1h; ++i) delay *= 2;
     return std::max(settings_.failback_delay, std::min<Duration>(delay, 1h));

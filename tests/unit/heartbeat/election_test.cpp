@@ -350,6 +350,55 @@ TEST(Split, BothServeIsNoticedByTheProbeAlone) {
     EXPECT_EQ(p.active(0) + p.active(1), 1);
 }
 
+// A fabric that answers ARP for dead hosts: `arp` never takes over, `arp+echo` believes the echo after a while.
+TEST(Probe, ArpEchoOverrulesAGhostInTheFabric) {
+    for (const bool echo : {false, true}) {
+        Pair p([&](Settings& s) { s.address_probe = echo ? AddressProbe::arp_echo : AddressProbe::arp; });
+        settle(p);
+        p.power_off(0);
+        p.ghost = true;
+        p.run(8900ms);  // 3 x vip_lease
+        EXPECT_FALSE(p.active(1));
+        EXPECT_TRUE(p.alarmed(1, "peer-serves"));
+        p.run(5s);
+        EXPECT_EQ(p.active(1), echo);
+    }
+}
+
+// Adopted at once only while the probe's veto keeps the peer away.
+TEST(Daemon, WithoutTheProbeItAdoptsOnlyWhenThePeerHadItsSay) {
+    for (const bool probe : {true, false}) {
+        Pair p([&](Settings& s) {
+            if (!probe) s.address_probe = AddressProbe::off;
+        });
+        settle(p);
+        p.passes = [](std::size_t, std::uint32_t) { return false; };
+        p.kill(0);
+        p.run(100ms);
+        p.start(0);
+        p.run(900ms);
+        EXPECT_EQ(p.active(0), probe);
+        p.run(200ms);
+        EXPECT_TRUE(p.active(0));
+    }
+}
+
+// Who resigned claims nothing for one deadtime: the other one shall have the time to take over.
+TEST(Idle, WhoResignedWaitsOneDeadtime) {
+    Pair p;
+    settle(p);
+    p.command(1, CommandKind::standby);
+    p.run(1s);
+    p.freeze(0);
+    p.run(5s);  // the lease ends
+    ASSERT_FALSE(p.holds(0));
+    p.thaw(0);
+    ASSERT_TRUE(p.run_until([&] { return p.passive(0); }, 100ms));
+    p.run(900ms);
+    EXPECT_TRUE(p.passive(0));
+    EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.answers(0); }, 600ms));
+}
+
 TEST(Isolation, ALoneNodeKeepsServingWhenItsGatewayReboots) {
     Pair p;
     settle(p);
@@ -485,6 +534,41 @@ TEST(Differences, ANewerVersionOfThePeerIsStillAlive) {
     EXPECT_TRUE(p.alarmed(0, "peer-newer"));
     p.run(5s);
     expect_quiet(p);
+}
+
+// The rule of three, nine and thirty silent requests.
+TEST(ProbeWatchTest, HowMuchSilenceIsEnough) {
+    const Instant t0{1000s};
+    constexpr Duration keepalive = 100ms;
+    constexpr Duration deadtime = 1s;
+    constexpr Duration lease = 3s;
+    Instant now = t0;
+    const auto requests_until_silent = [&](ProbeWatch& watch, bool witness) {
+        for (int i = 1; i <= 100; ++i) {
+            watch.on_request(now, witness);
+            now += keepalive / 3;
+            if (watch.judge(now, t0, keepalive, deadtime, lease).silent) return i;
+        }
+        return 0;
+    };
+    ProbeWatch never;
+    EXPECT_EQ(requests_until_silent(never, true), 4);  // the fourth tells that the third was silent
+    ProbeWatch without_witness;
+    EXPECT_EQ(requests_until_silent(without_witness, false), 0);
+
+    ProbeWatch lease_may_end;
+    now = t0 + 2s;
+    lease_may_end.on_answer(now - 1ms, false);
+    EXPECT_EQ(requests_until_silent(lease_may_end, true), 10);
+
+    ProbeWatch somebody_renews;
+    now = t0 + lease + deadtime + 4 * keepalive + 201ms;
+    somebody_renews.on_answer(now - 1ms, false);
+    const Instant begin = now;
+    EXPECT_EQ(requests_until_silent(somebody_renews, true), 31);
+    EXPECT_GE(now - begin, deadtime);
+    somebody_renews.on_answer(now, false);
+    EXPECT_FALSE(somebody_renews.judge(now, t0, keepalive, deadtime, lease).silent);
 }
 
 TEST(Claims, HigherTermThenPrimaryThenLowerName) {

@@ -223,6 +223,48 @@ TEST(Handover, FailbackAfterItsDelayAndNotAfterTheOperatorsWish) {
     EXPECT_TRUE(p.active(1));
 }
 
+// Each failback doubles the wait for the next one; an hour without a move starts anew.
+TEST(Handover, FailbackWaitsTwiceAsLongEachTime) {
+    Pair p([](Settings& s) {
+        s.auto_failback = true;
+        s.failback_delay = 5s;
+    });
+    settle(p);
+    const auto delay = [&] {
+        p.power_off(0);
+        p.run(3s);
+        p.power_on(0);
+        const Instant back = p.now;
+        EXPECT_TRUE(p.run_until([&] { return p.active(0); }, 1h));
+        const Duration waited = p.now - back;
+        p.run(11min);  // past the flip limit
+        return waited;
+    };
+    for (const Duration expected : {5s, 10s, 20s, 40s}) {
+        const Duration waited = delay();
+        EXPECT_GE(waited, expected);
+        EXPECT_LE(waited, expected + 2s);
+    }
+    p.run(1h);
+    EXPECT_LE(delay(), 7s);
+}
+
+// However long the kernel takes to remove the addresses, their end is told and announced.
+TEST(Handover, ASlowRemovalIsConfirmedWhenItIsOver) {
+    Pair p;
+    settle(p);
+    p.slow_add = 4s;
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 6s));
+    ASSERT_TRUE(p.holds(0));
+    p.run(3s);
+    const unsigned announces = p.nodes[1].announces;
+    ASSERT_TRUE(p.run_until([&] { return !p.holds(0); }, 2s));
+    // The lease of the old one ends before its removal is reported.
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > announces; }, 1500ms));
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+
 TEST(Handover, FlipLimitHoldsButNeverATakeover) {
     Pair p([](Settings& s) { s.floating_ips.clear(); });
     p.start_both();
@@ -268,6 +310,18 @@ TEST(Stop, AloneReleasesAndEnds) {
     p.stop(0);
     ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 1s));
     EXPECT_FALSE(p.holds(0));
+}
+
+TEST(Stop, AnswersWhoStillWaits) {
+    Pair p;
+    p.start(1);
+    p.run(500ms);  // the peer is neither heard nor dead yet
+    p.command(1, CommandKind::activate, false, 1);
+    p.command(1, CommandKind::standby, false, 2);
+    p.stop(1);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[1].stopped; }, 5s));
+    ASSERT_EQ(p.nodes[1].answers.size(), 2U);
+    EXPECT_EQ(p.nodes[1].answers[0].exit_code, 5U);
 }
 
 TEST(Restart, NeverOvertakesAStop) {

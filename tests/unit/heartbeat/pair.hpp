@@ -78,6 +78,7 @@ class Pair {
     Duration slow_add{300us};    // of the address work
     bool gateway = true;         // the ping node answers
     bool deaf_fabric = false;    // ARP between the nodes is filtered
+    bool ghost = false;          // the fabric answers ARP for a node that is gone
     bool stranger_uses = false;  // a machine outside the pair answers for the floating IPs
     // Extra filter: may a heartbeat pass from node on link?
     std::function<bool(std::size_t from, std::uint32_t link)> passes = [](std::size_t, std::uint32_t) { return true; };
@@ -368,6 +369,18 @@ class Pair {
                     if (!n.core || n.frozen || n.generation != generation) return;
                     Actions out;
                     n.core->on_probe_answer(now, address, {{2, 0, 0, 0, 0, 99}}, false, out);
+                    carry_out(i, out);
+                    n.wake = now;
+                });
+            }
+        }
+        if (ghost && nodes[i].cable && !answers(1 - i)) {
+            for (const IpAddress& address : probe.addresses) {
+                later(2 * delay, [this, i, address, generation] {
+                    Node& n = nodes[i];
+                    if (!n.core || n.frozen || n.generation != generation) return;
+                    Actions out;
+                    n.core->on_probe_answer(now, address, nodes[1 - i].mac, false, out);
                     carry_out(i, out);
                     n.wake = now;
                 });
