@@ -184,6 +184,46 @@ TEST_F(Config, AHandEditBecomesARevision) {
     expect_nobody_noticed();
 }
 
+// RE-4: a hand edit on the passive node is kept as a revision of its own and alarmed, and moves nothing.
+TEST_F(Config, AHandEditOnThePassiveIsKeptAndAlarmed) {
+    begin({});
+    if (HasFatalFailure()) return;
+    const double before = pair().status("lb2")["config"]["revision"].number();
+    write_file(file("lb2"), cluster_yaml(with_second_address()));
+    EXPECT_TRUE(wait_until([&] { return pair().status("lb2")["config"]["revision"].number() > before; }, 5s));
+    const std::string history = pair().cli("lb2", {"config", "history"}).out;
+    EXPECT_NE(history.find("hand edit"), std::string::npos) << history;
+    for (const char* node : {"lb1", "lb2"}) {
+        EXPECT_TRUE(wait_until([&] { return pair().has_alarm(node, "config-differs"); }, 5s)) << node;
+    }
+    EXPECT_EQ(read_file(file("lb1")), cluster_yaml(pair().spec())) << "it must not spread";
+    EXPECT_FALSE(lab_.holds("lb1", "10.77.0.201") || lab_.holds("lb2", "10.77.0.201"));
+    write_file(file("lb2"), cluster_yaml(pair().spec()));
+    for (const char* node : {"lb1", "lb2"}) {
+        EXPECT_TRUE(wait_until([&] { return !pair().has_alarm(node, "config-differs"); }, 8s)) << node;
+    }
+    EXPECT_TRUE(pair().wait_settled("lb1", 2s));
+    expect_nobody_noticed();
+    expect_never_two();
+}
+
+// It takes over with what was in force before.
+TEST_F(Config, ABadHandEditOnThePassiveIsAlarmedAndTheOldStateTakesOver) {
+    begin({});
+    if (HasFatalFailure()) return;
+    write_file(file("lb2"), "floating_ips: [{address: nonsense}]\n");
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb2", "config-invalid"); }, 5s));
+    EXPECT_TRUE(has_event(pair(), "lb2", "config-refused", "nonsense"));
+    EXPECT_FALSE(pair().has_alarm("lb1", "config-invalid"));
+    EXPECT_TRUE(pair().wait_settled("lb1", 2s));
+    expect_nobody_noticed();
+    mark();
+    pair().power_off("lb1");
+    ASSERT_TRUE(prober_->wait_answers("lb2", 5s));
+    expect_gap_at_most(1200ms);
+    expect_never_two();
+}
+
 TEST_F(Config, EveryChangingVerbIsRefusedOnThePassive) {
     begin({});
     if (HasFatalFailure()) return;
