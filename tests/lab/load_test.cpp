@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 
 #include "tests/lab/measure.hpp"
@@ -31,6 +32,13 @@ class Load : public PairTest {
         }
         EXPECT_EQ(prober_->report().answered_by.count("lb2"), 0U);
         expect_never_two();
+    }
+    // Not a page more for the daemon: every mapping is refused, as on a full machine without overcommitment.
+    void take_memory_from(const std::string& node) {
+        const pid_t pid = pair().daemon(node).pid();
+        const auto mapped = std::stoul(read_file("/proc/" + std::to_string(pid) + "/statm"));
+        const rlimit what_it_has{mapped * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE)), RLIM_INFINITY};
+        ASSERT_EQ(::prlimit(pid, RLIMIT_AS, &what_it_has, nullptr), 0);
     }
     void take_over_all_the_same() {
         mark();
@@ -101,6 +109,21 @@ TEST_F(Load, BlockedLogStopsNothing) {
     }
     expect_nobody_noticed();
     take_over_all_the_same();
+    EXPECT_LT(::write(fd, "x", 1), 0) << "somebody read the log: it was not blocked";
+    EXPECT_GT(counter_of(pair(), "lb2", "log_lines_dropped"), 0U);
+    // Read again, it goes on.
+    std::string seen;
+    const auto logged = [&] {
+        std::array<char, 4096> part{};
+        while (true) {
+            const ssize_t bytes = ::read(fd, part.data(), part.size());
+            if (bytes <= 0) return seen.find("event=") != std::string::npos;
+            seen.append(part.data(), static_cast<std::size_t>(bytes));
+        }
+    };
+    EXPECT_FALSE(logged());
+    pair().power_on("lb1");
+    EXPECT_TRUE(wait_until(logged, 10s));
     ::close(fd);
     std::filesystem::remove(log);
     write_file(log, "");
@@ -109,16 +132,57 @@ TEST_F(Load, BlockedLogStopsNothing) {
 TEST_F(Load, NoFileDescriptorsLeftStopsNeitherHeartbeatNorTakeOver) {
     begin({});
     if (HasFatalFailure()) return;
+    rlimit enough{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &enough), 0);
     for (const char* node : {"lb1", "lb2"}) {
-        const rlimit none{8, 8};  // fewer than are open: every new one is refused
+        const rlimit none{8, enough.rlim_max};  // fewer than are open: every new one is refused
         ASSERT_EQ(::prlimit(pair().daemon(node).pid(), RLIMIT_NOFILE, &none, nullptr), 0);
     }
+    EXPECT_NE(pair().cli("lb1", {"status"}, 2s).exit_code, 0) << "a connection was accepted: there was one left";
     std::this_thread::sleep_for(4s);
     EXPECT_TRUE(lab_.holds("lb1", vip));
     EXPECT_FALSE(lab_.holds("lb2", vip));
     expect_nobody_noticed();
     expect_never_two();
     take_over_all_the_same();
+    // There are some again: whoever asks is answered.
+    ASSERT_EQ(::prlimit(pair().daemon("lb2").pid(), RLIMIT_NOFILE, &enough, nullptr), 0);
+    EXPECT_TRUE(wait_until([&] { return pair().activity("lb2") == "active"; }, 5s));
+    EXPECT_EQ(pair().daemon("lb2").starts(), 1U);
+}
+
+TEST_F(Load, NoMemoryLeftStopsNeitherHeartbeatNorTakeOver) {
+    PairSpec spec;
+    spec.timers = "keepalive: 10ms\ndeadtime: 50ms";
+    begin(spec);
+    if (HasFatalFailure()) return;
+    for (const char* node : {"lb1", "lb2"}) take_memory_from(node);
+    const TimePoint end = Clock::now() + 5s;
+    while (Clock::now() < end) {
+        for (const char* node : {"lb1", "lb2"}) static_cast<void>(pair().cli(node, {"events"}));
+    }
+    expect_no_failover();
+    expect_nobody_noticed();
+    for (const char* node : {"lb1", "lb2"}) EXPECT_EQ(pair().daemon(node).starts(), 1U) << node;
+    mark();
+    pair().power_off("lb1");
+    EXPECT_TRUE(prober_->wait_answers("lb2", 10s));
+    expect_gap_at_most(70ms);
+    EXPECT_EQ(pair().daemon("lb2").starts(), 1U);
+}
+
+// Reading a configuration takes memory. A daemon that dies of it is restarted and adopts.
+TEST_F(Load, AReloadWithoutMemoryIsNotNoticed) {
+    begin({});
+    if (HasFatalFailure()) return;
+    take_memory_from("lb1");
+    pair().daemon("lb1").signal(SIGHUP);
+    static_cast<void>(wait_until([&] { return pair().daemon("lb1").starts() > 1; }, 2s));
+    EXPECT_TRUE(pair().wait_settled("lb1"));
+    EXPECT_EQ(pair().status("lb1")["config"]["error"].text(), "");
+    std::this_thread::sleep_for(4s);  // longer than a lease
+    expect_nobody_noticed();
+    expect_never_two();
 }
 
 // A process takes memory and touches it again and again: a quarter of what is free, at most 1 GiB. Locked memory is

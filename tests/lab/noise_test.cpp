@@ -68,6 +68,26 @@ class Noise : public PairTest {
         ASSERT_TRUE(pair().wait_settled("lb1"));
     }
 
+    // lb2 was active with a claim, and resigned; a node is restarted; all that lb2 said comes again to lb1.
+    void replay_after_restart_of(const std::string& restarted, const std::string& counted_as) {
+        begin_through_relay();
+        if (HasFatalFailure()) return;
+        for (const char* node : {"lb2", "lb1"}) {
+            ASSERT_EQ(pair().cli(node, {"activate"}).exit_code, 0);
+            ASSERT_TRUE(pair().wait_settled(node));
+        }
+        const auto recorded = heard_from("lb2");
+        ASSERT_NO_FATAL_FAILURE(restart(restarted));
+        mark();
+        remember_term();
+        for (int round = 0; round < 20; ++round) {
+            inject("lb1", recorded);
+            std::this_thread::sleep_for(100ms);
+        }
+        expect_unmoved();
+        expect_counted("lb1", counted_as, 20);
+    }
+
     std::mt19937 random_{20261121};
     std::unique_ptr<UdpRelay> relay_;
     double term_ = 0;
@@ -119,44 +139,10 @@ TEST_F(Noise, ReplayAndReflectionMoveNothing) {
 }
 
 // The sender was restarted; what its former life said while it was active is void for the receiver that lived on.
-TEST_F(Noise, ReplayOfASendersFormerLifeMovesNothing) {
-    begin_through_relay();
-    if (HasFatalFailure()) return;
-    for (const char* node : {"lb2", "lb1"}) {
-        ASSERT_EQ(pair().cli(node, {"activate"}).exit_code, 0);
-        ASSERT_TRUE(pair().wait_settled(node));
-    }
-    const auto recorded = heard_from("lb2");  // it was active with a claim, and resigned
-    ASSERT_NO_FATAL_FAILURE(restart("lb2"));
-    mark();
-    remember_term();
-    for (int round = 0; round < 20; ++round) {
-        inject("lb1", recorded);
-        std::this_thread::sleep_for(100ms);
-    }
-    expect_unmoved();
-    expect_counted("lb1", "old_session", 20);
-}
+TEST_F(Noise, ReplayOfASendersFormerLifeMovesNothing) { replay_after_restart_of("lb2", "old_session"); }
 
 // The receiver was restarted: it has forgotten the sequence numbers, but nothing recorded names its new boot id.
-TEST_F(Noise, ReplayIntoARestartedReceiverMovesNothing) {
-    begin_through_relay();
-    if (HasFatalFailure()) return;
-    for (const char* node : {"lb2", "lb1"}) {
-        ASSERT_EQ(pair().cli(node, {"activate"}).exit_code, 0);
-        ASSERT_TRUE(pair().wait_settled(node));
-    }
-    const auto recorded = heard_from("lb2");
-    ASSERT_NO_FATAL_FAILURE(restart("lb1"));
-    mark();
-    remember_term();
-    for (int round = 0; round < 20; ++round) {
-        inject("lb1", recorded);
-        std::this_thread::sleep_for(100ms);
-    }
-    expect_unmoved();
-    expect_counted("lb1", "greeting", 20);
-}
+TEST_F(Noise, ReplayIntoARestartedReceiverMovesNothing) { replay_after_restart_of("lb1", "greeting"); }
 
 // Truncated, extended, random, too long, beside the true ones.
 TEST_F(Noise, ForgeryAndTruncationMoveNothing) {
