@@ -1,11 +1,13 @@
 #include "heartbeat/daemon.hpp"
 
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstring>
@@ -195,7 +197,7 @@ Result<void> Daemon::open_links() {
     for (const LinkSetup& link : setup_.links) {
         if (link.kind == LinkKind::serial) {
             links_.push_back(std::make_unique<SerialLink>(io_, SerialLinkOptions{link.name, link.device, link.baud},
-                                                          [this] { turn(); }));
+                                                          [this] { turn(true); }));
         } else {
             UdpLinkOptions options;
             options.name = link.name;
@@ -203,7 +205,7 @@ Result<void> Daemon::open_links() {
             options.peer = link.peer;
             options.port = setup_.port;
             if (link.bound) options.interface = link.interface;
-            links_.push_back(std::make_unique<UdpLink>(io_, std::move(options), [this] { turn(); }));
+            links_.push_back(std::make_unique<UdpLink>(io_, std::move(options), [this] { turn(true); }));
         }
     }
     return {};
@@ -221,8 +223,14 @@ void Daemon::become_realtime() {
         spdlog::warn("{}: {}", what, why);
     };
     warn("not-realtime", "no real-time priority", set_realtime(::pthread_self(), heartbeat_priority));
-    set_realtime(worker_->native_handle(), address_priority);
-    warn("memory-not-locked", "memory is not locked", lock_memory());
+    for (const auto thread : worker_->native_handles()) set_realtime(thread, address_priority);
+    warn("memory-not-locked", "memory is not locked", lock_memory(worker_->native_handles()));
+    // A heartbeat made and read: fetches and locks what the next ones need.
+    if (!codec_) return;
+    Heartbeat message;
+    std::array<std::uint8_t, datagram_bytes_max> buffer{};
+    codec_->stamp(message);
+    if (const auto size = codec_->encode(message, buffer)) (void)codec_->decode({buffer.data(), *size}, received_);
 }
 
 void Daemon::start() {
@@ -254,11 +262,16 @@ void Daemon::start() {
 
 // ---- input ----
 
-// The one place where decisions are taken: everything that waits is read first.
-void Daemon::turn() {
+// The one place where decisions are taken: everything that waits is read first. `unless_idle`: for the handler of a
+// link that the turn before may have drained already; then there is nothing to decide.
+void Daemon::turn(bool unless_idle) {
     if (turning_ || ended_) return;
     turning_ = true;
-    drain();
+    const bool read = drain();
+    if (unless_idle && !read) {
+        turning_ = false;
+        return;
+    }
     tell_interfaces();
     core_->step(boottime_now(), actions_);
     carry_out();
@@ -278,13 +291,26 @@ void Daemon::request_turn() {
     });
 }
 
-void Daemon::drain() {
-    monitor_->drain();
+// One system call tells which sockets have something; most turns find one or none of seven. False: nothing at all.
+bool Daemon::drain() {
+    poll_set_.clear();
+    for (const auto& link : links_) poll_set_.push_back({link->fd(), POLLIN, 0});
+    for (const int fd : {monitor_->fd(), pinger_->fd_v4(), pinger_->fd_v6(), prober_->fd()}) {
+        poll_set_.push_back({fd, POLLIN, 0});
+    }
+    const int ready = ::poll(poll_set_.data(), poll_set_.size(), 0);
+    if (ready == 0) return false;
+    // Cannot say: everything is read, as if it were there.
+    const auto waits = [&](std::size_t i) { return ready < 0 || poll_set_[i].revents != 0; };
+    const std::size_t others = links_.size();
+    if (waits(others)) monitor_->drain();
     for (std::uint32_t i = 0; i < links_.size(); ++i) {
+        if (!waits(i)) continue;
         links_[i]->drain([this, i](std::span<const std::uint8_t> datagram) { on_datagram(i, datagram); });
     }
-    pinger_->drain();
-    prober_->drain();
+    if (waits(others + 1) || waits(others + 2)) pinger_->drain();
+    if (waits(others + 3)) prober_->drain();
+    return true;
 }
 
 void Daemon::on_datagram(std::uint32_t link, std::span<const std::uint8_t> datagram) {
@@ -444,6 +470,7 @@ void Daemon::wait_for_signal() {
 
 void Daemon::arm_timer() {
     const auto at = core_->next_deadline().time_since_epoch();
+    if (std::exchange(armed_for_, at) == at) return;  // what was heard mostly changes no deadline
     itimerspec when{};
     when.it_value.tv_sec = std::chrono::duration_cast<seconds>(at).count();
     when.it_value.tv_nsec = (at % 1s).count();
@@ -453,8 +480,7 @@ void Daemon::arm_timer() {
 void Daemon::wait_for_timer() {
     timer_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](const boost::system::error_code& error) {
         if (error) return;
-        std::uint64_t expirations = 0;
-        [[maybe_unused]] const ssize_t got = ::read(timer_.native_handle(), &expirations, sizeof expirations);
+        armed_for_ = {};  // setting the timer anew also takes back that it is readable
         turn();
         if (!ended_) wait_for_timer();
     });

@@ -9,10 +9,13 @@
 // restart on command, and a change of links, name or keys, is exactly that: the process starts itself anew.
 #pragma once
 
+#include <poll.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -62,9 +65,9 @@ class Daemon {
     void become_realtime();
 
     // input
-    void turn();
+    void turn(bool unless_idle = false);
     void request_turn();
-    void drain();
+    bool drain();
     void on_datagram(std::uint32_t link, std::span<const std::uint8_t> datagram);
     void on_report(const KernelReport& report);
     void on_link_event(const net::Link& link, bool removed);
@@ -136,6 +139,8 @@ class Daemon {
     bool interfaces_dirty_ = false;
     std::vector<KernelAddress> leftovers_;
     Actions actions_;
+    std::vector<pollfd> poll_set_;
+    Duration armed_for_{};  // timer_, since boot
     Heartbeat received_;
     bool turning_ = false;
     bool turn_requested_ = false;
@@ -154,7 +159,8 @@ class Daemon {
     std::vector<bus::Alarm> alarms_;  // of the shell itself
     Ending ending_ = Ending::stopped;
     bool ended_ = false;
-    bool stopping_ = false;  // SIGTERM: no restart overtakes it
+    const bool watched_ = ::getenv("WATCHDOG_USEC") != nullptr;  // the supervisor waits for signs of life
+    bool stopping_ = false;                                      // SIGTERM: no restart overtakes it
 };
 
 }  // namespace lbcluster::heartbeat

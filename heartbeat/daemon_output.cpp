@@ -219,7 +219,7 @@ void Daemon::publish_config() {
 // Once a second: the published ages, and the supervisor's watchdog, which is to bark when this loop hangs.
 void Daemon::tick() {
     publish();
-    files_->run([] { notify_supervisor("WATCHDOG=1"); });
+    if (watched_) files_->run([] { notify_supervisor("WATCHDOG=1"); });
     tick_timer_.expires_after(1s);
     tick_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error && !ended_) tick();

@@ -12,13 +12,20 @@
 namespace lbcluster::heartbeat {
 namespace {
 
-constexpr std::size_t chunk_addresses = 16;
+// One chunk keeps the kernel busy for one to five milliseconds: an IPv4 address takes it about 20 us, an IPv6 one up to
+// 300 us (see renew_every_v6).
+constexpr std::size_t chunk_weight = 64;
+std::size_t weight(const IpAddress& ip) { return ip.is_v4() ? 1 : 4; }
 constexpr std::size_t announce_addresses = 64;
 // A little sooner than the half second that the lease counts on.
 constexpr Duration renew_every = 400ms;
+// What the renewal of IPv6 addresses may take of a core before it is done less often.
+constexpr double renew_share = 0.05;
 // The kernel's address timer may fire a little early (ADDRCONF_TIMER_FUZZ), so the lease counts as over before.
 constexpr Duration lease_guard = 50ms;
-constexpr Duration tick = 20ms;
+constexpr Duration tick = 20ms;  // while the permit is missing
+// An acquisition asks this often at most whether a lease has ended; lease_guard is longer.
+constexpr Duration lapse_pace = 5ms;
 constexpr Duration compare_every = 10s;
 constexpr Duration retry_after = 200ms;
 constexpr Duration neighbors_every = 5s;
@@ -42,10 +49,10 @@ Result<std::unique_ptr<AddressKeeper>> AddressKeeper::create(boost::asio::io_con
                                                              Report report) {
     auto netlink = net::Netlink::open();
     if (!netlink) return netlink.error();
-    auto frames = net::FrameSocket::open_send_only();
-    if (!frames) return frames.error();
+    auto sender = AnnounceSender::start();
+    if (!sender) return sender.error();
     std::unique_ptr<AddressKeeper> keeper(new AddressKeeper(io, std::move(options), std::move(report),
-                                                            std::move(netlink).value(), std::move(frames).value()));
+                                                            std::move(netlink).value(), std::move(sender).value()));
     AddressKeeper* self = keeper.get();
     auto monitor = net::Monitor::open(io, {},
                                       {[self](const net::Link& link, bool removed) { self->on_link(link, removed); },
@@ -60,13 +67,13 @@ Result<std::unique_ptr<AddressKeeper>> AddressKeeper::create(boost::asio::io_con
 }
 
 AddressKeeper::AddressKeeper(boost::asio::io_context& io, WorkerOptions options, Report report, net::Netlink netlink,
-                             net::FrameSocket frames)
+                             std::unique_ptr<AnnounceSender> sender)
     : io_(io),
       timer_(io),
       options_(std::move(options)),
       report_(std::move(report)),
       netlink_(std::move(netlink)),
-      frames_(std::move(frames)),
+      sender_(std::move(sender)),
       schedule_(options_.announce) {}
 
 // ---- commands ----
@@ -102,8 +109,12 @@ void AddressKeeper::set_target(AddressTarget target) {
         schedule_.stop(address.prefix.address);
         if (entry.in_kernel) strays_.push_back({entry.ifindex, address.interface, address.prefix, 0s});
     }
-    if (!target_.wanted) schedule_.clear();
+    if (!target_.wanted) {
+        schedule_.clear();
+        sender_->clear();
+    }
     compare_due_ = true;
+    renew_at_ = lapse_checked_ = Instant{};
     // The first comparison shows what can be adopted; without one nothing can.
     const bool compared = compare();
     if (new_epoch && target_.wanted) {
@@ -117,9 +128,14 @@ void AddressKeeper::set_target(AddressTarget target) {
     step();
 }
 
+// A heartbeat permits ten times a second and more, so it wakes this thread only where it waits for that.
 void AddressKeeper::permit(Instant until) {
-    target_.permit_until = std::max(target_.permit_until, until);
-    if (!took_) schedule();  // an acquisition may have waited for it; everything else comes with the next tick
+    permit_until_ = until.time_since_epoch().count();
+    if (permit_wanted_.exchange(false)) boost::asio::post(io_, [this] { schedule(); });
+}
+
+bool AddressKeeper::permitted(Instant now) const {
+    return target_.lease.count() == 0 || now <= target_.permit_until || now.time_since_epoch().count() <= permit_until_;
 }
 
 void AddressKeeper::hold_back(bool on) {
@@ -208,7 +224,7 @@ void AddressKeeper::step() {
 bool AddressKeeper::work(Instant now) {
     if (now - compared_at_ >= compare_every) compare_due_ = true;
     if (compare_due_ && !compare()) return false;
-    lapse_and_claim(now);
+    if (now - lapse_checked_ >= lapse_pace) lapse_and_claim(now);
     if (remove_chunk()) return true;
     if (target_.wanted) {
         // An acquisition may take long, and what is there must not lapse meanwhile: renewing goes first.
@@ -227,12 +243,22 @@ bool AddressKeeper::work(Instant now) {
 }
 
 void AddressKeeper::arm(Instant now) {
-    Duration wait = compare_every;
-    if (target_.wanted && !entries_.empty()) wait = tick;
+    Duration wait = compare_every - (now - compared_at_);
+    if (target_.wanted && !entries_.empty() && target_.lease.count() > 0) {
+        // An address that cannot be in the kernel now keeps its claim as long as permits come: looked after as often.
+        wait = std::min(wait, renew_every);
+        if (renew_at_ != Instant::max()) wait = std::min(wait, renew_at_ - now);
+        if (!permitted(now)) {
+            wait = std::min(wait, tick);
+            permit_wanted_ = true;
+            if (permitted(now)) return schedule();  // it came in between
+        }
+    }
+    for (const auto& [address, entry] : entries_)
+        if (entry.retry_at > now) wait = std::min(wait, entry.retry_at - now);
     if (compare_due_ || pending()) wait = std::min<Duration>(wait, retry_after);
-    if (const Instant next = schedule_.next(); next != Instant::max())
-        wait = std::clamp<Duration>(next - now, 1ms, wait);
-    timer_.expires_after(wait);
+    if (const Instant next = schedule_.next(); next != Instant::max()) wait = std::min(wait, next - now);
+    timer_.expires_after(std::max<Duration>(wait, 1ms));
     timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error) schedule();
     });
@@ -295,6 +321,7 @@ void AddressKeeper::match(const std::vector<net::Address>& addresses) {
             seen.insert(it->first);
             it->second.ifindex = address.ifindex;
             it->second.in_kernel = true;
+            renew_at_ = std::min(renew_at_, it->second.renewed_at);
         }
     }
     for (auto it = entries_.begin(); it != entries_.end(); ++it) {
@@ -339,7 +366,7 @@ void AddressKeeper::miss(Entries::iterator it, Instant now) {
 bool AddressKeeper::remove_chunk() {
     const Instant now = boottime_now();
     if (!strays_.empty() && strays_retry_at_ <= now) {
-        const std::size_t count = std::min(chunk_addresses, strays_.size());
+        const std::size_t count = std::min(chunk_weight / 4, strays_.size());
         const auto first = strays_.end() - static_cast<std::ptrdiff_t>(count);
         const auto results = netlink_.remove(std::vector<net::AddressChange>(first, strays_.end()));
         if (std::all_of(results.begin(), results.end(), [](const auto& result) { return result.ok(); }))
@@ -351,9 +378,12 @@ bool AddressKeeper::remove_chunk() {
     if (target_.wanted) return false;
     Chunk chunk;
     // From the end: removing an IPv4 address that others are secondary to takes those along.
-    for (auto it = entries_.end(); it != entries_.begin() && chunk.size() < chunk_addresses;) {
+    std::size_t load = 0;
+    for (auto it = entries_.end(); it != entries_.begin() && load < chunk_weight;) {
         --it;
-        if (it->second.in_kernel && !it->second.conflict && it->second.retry_at <= now) chunk.push_back(it);
+        if (!it->second.in_kernel || it->second.conflict || it->second.retry_at > now) continue;
+        chunk.push_back(it);
+        load += weight(it->first.prefix.address);
     }
     if (chunk.empty()) return false;
     const auto results = apply(chunk, false);
@@ -370,7 +400,8 @@ bool AddressKeeper::remove_chunk() {
 bool AddressKeeper::add_chunk(Instant now) {
     if (!permitted(now)) return false;
     Chunk chunk;
-    for (auto it = entries_.begin(); it != entries_.end() && chunk.size() < chunk_addresses; ++it) {
+    std::size_t load = 0;
+    for (auto it = entries_.begin(); it != entries_.end() && load < chunk_weight; ++it) {
         Entry& entry = it->second;
         if (entry.in_kernel || entry.conflict || entry.lapsed || entry.retry_at > now) continue;
         if (hold_back_ && entry.was_held) continue;
@@ -378,6 +409,7 @@ bool AddressKeeper::add_chunk(Instant now) {
         if (link == links_.end()) continue;
         entry.ifindex = link->second.index;
         chunk.push_back(it);
+        load += weight(it->first.prefix.address);
     }
     if (chunk.empty()) return false;
     const auto results = apply(chunk, true);
@@ -401,24 +433,57 @@ bool AddressKeeper::add_chunk(Instant now) {
 }
 
 bool AddressKeeper::renew_chunk(Instant now) {
-    if (!permitted(now)) return false;
+    if (renew_at_ > now || !permitted(now)) return false;
     Chunk chunk;
-    for (auto it = entries_.begin(); it != entries_.end() && chunk.size() < chunk_addresses; ++it) {
+    std::size_t load = 0;
+    Instant next = Instant::max();
+    for (auto it = entries_.begin(); it != entries_.end() && load < chunk_weight; ++it) {
         const Entry& entry = it->second;
-        if (!entry.in_kernel || entry.conflict || entry.lapsed || entry.retry_at > now) continue;
+        if (!entry.in_kernel || entry.conflict || entry.lapsed) continue;
         const bool never = entry.renewed_at == Instant{};
-        if (never || (target_.lease.count() > 0 && now - entry.renewed_at >= renew_every)) chunk.push_back(it);
+        if (!never && target_.lease.count() == 0) continue;
+        const Instant due = std::max(never ? now : entry.renewed_at + period(it->first.prefix.address), entry.retry_at);
+        if (due > now) {
+            next = std::min(next, due);
+            continue;
+        }
+        chunk.push_back(it);
+        load += weight(it->first.prefix.address);
     }
+    // A full chunk: the rest is looked at next time.
+    renew_at_ = load < chunk_weight ? next : now;
     if (chunk.empty()) return false;
     const auto results = apply(chunk, true);
     for (std::size_t i = 0; i < chunk.size(); ++i) {
-        if (results[i].ok()) continue;
-        set_problem(chunk[i]->second, results[i].error().message);
-        chunk[i]->second.retry_at = now + 50ms;
-        compare_due_ = true;
+        Entry& entry = chunk[i]->second;
+        if (!results[i].ok()) {
+            set_problem(entry, results[i].error().message);
+            entry.retry_at = now + 50ms;
+            compare_due_ = true;
+        }
+        renew_at_ =
+            std::min(renew_at_, std::max(entry.renewed_at + period(chunk[i]->first.prefix.address), entry.retry_at));
     }
+    if (!chunk.front()->first.prefix.address.is_v4()) learn_cost(boottime_now() - now, chunk.size());
     return true;
 }
+
+// The kernel goes through all multicast groups of an interface with each RTM_NEWADDR of IPv6 (ipv6_mc_up()), and each
+// address has its group (RFC 4291, 2.7.1): a thousand addresses cost 200 us each, a hundred of them 20. Where that
+// would take more than a few percent of a core they are renewed less often, but three times in a lease. Not spread over
+// that time: all of a dead node's addresses are to go together, as its peer asks for them in turn.
+void AddressKeeper::learn_cost(Duration took, std::size_t addresses) {
+    const Duration each = took / static_cast<int>(addresses);
+    cost_v6_ = cost_v6_ == Duration{} ? each : (cost_v6_ * 7 + each) / 8;
+    const auto count = std::count_if(entries_.begin(), entries_.end(),
+                                     [](const auto& item) { return !item.first.prefix.address.is_v4(); });
+    const auto affordable = std::chrono::duration_cast<Duration>(
+        std::chrono::duration<double, std::nano>(static_cast<double>((cost_v6_ * count).count()) / renew_share));
+    renew_every_v6_ =
+        std::clamp<Duration>(affordable, renew_every, std::max<Duration>(renew_every, Duration(target_.lease) / 3));
+}
+
+Duration AddressKeeper::period(const IpAddress& ip) const { return ip.is_v4() ? renew_every : renew_every_v6_; }
 
 // One system call. Leases are checked immediately before it, so that a process that was stopped puts nothing back.
 std::vector<Result<void>> AddressKeeper::apply(const Chunk& chunk, bool add) {
@@ -452,6 +517,7 @@ std::vector<Result<void>> AddressKeeper::apply(const Chunk& chunk, bool add) {
         if (answers[k].ok()) entry.claimed_at = entry.renewed_at = now;
         results[sent[k]] = std::move(answers[k]);
     }
+    renew_at_ = std::min(renew_at_, now + renew_every);
     return results;
 }
 
@@ -460,14 +526,16 @@ bool AddressKeeper::lease_over(const Entry& entry, Instant now) const {
 }
 
 void AddressKeeper::lapse_and_claim(Instant now) {
+    lapse_checked_ = now;
     if (!target_.wanted || target_.lease.count() == 0) return;
+    const bool claiming = !hold_back_ && permitted(now);
     for (auto& [address, entry] : entries_) {
         if (entry.lapsed || entry.conflict) continue;
         if (lease_over(entry, now)) {
             entry.lapsed = true;
             report_due_ = true;
             schedule_.stop(address.prefix.address);
-        } else if (!entry.in_kernel && !hold_back_ && now <= target_.permit_until) {
+        } else if (!entry.in_kernel && claiming) {
             entry.claimed_at = now;
         }
     }
@@ -490,26 +558,28 @@ bool AddressKeeper::announce_chunk(Instant now) {
         if (const auto known = netlink_.neighbors(); known.ok())
             for (const auto& neighbor : *known) neighbors_[{neighbor.ifindex, neighbor.ip}] = neighbor.mac;
     }
-    std::vector<net::OutgoingFrame> frames;
-    for (const auto& one : due) append_frames(one, frames);
-    // What does not fit into the socket's buffer is lost: there are four more rounds.
-    (void)frames_.send(frames);
+    std::vector<net::OutgoingFrame> first;
+    std::vector<net::OutgoingFrame> then;
+    for (const auto& one : due) append_frames(one, first, then);
+    sender_->send(std::move(first), std::move(then));
     return true;
 }
 
-void AddressKeeper::append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& out) {
+// The first frame is what most neighbours need: it goes before the second one of any other address.
+void AddressKeeper::append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& first,
+                                  std::vector<net::OutgoingFrame>& then) {
     const auto it = by_ip_.find(due.ip);
     if (it == by_ip_.end() || !it->second->second.in_kernel) return;
     const auto link = links_.find(it->second->first.interface);
     if (link == links_.end() || !link->second.ethernet) return;
     const auto& [index, mac] = std::pair(link->second.index, link->second.mac);
     if (due.ip.is_v6()) {
-        out.push_back({index, net::unsolicited_na(mac, due.ip)});
+        first.push_back({index, net::unsolicited_na(mac, due.ip)});
         return;
     }
-    out.push_back({index, net::gratuitous_arp(mac, due.ip, net::ArpForm::request)});
-    out.push_back({index, net::gratuitous_arp(mac, due.ip, net::ArpForm::reply)});
-    if (due.ask_neighbor) append_neighbor_request(due.ip, link->second, out);
+    first.push_back({index, net::gratuitous_arp(mac, due.ip, net::ArpForm::request)});
+    then.push_back({index, net::gratuitous_arp(mac, due.ip, net::ArpForm::reply)});
+    if (due.ask_neighbor) append_neighbor_request(due.ip, link->second, then);
 }
 
 // One ping node per announcement, in turn.

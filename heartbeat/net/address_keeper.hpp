@@ -4,6 +4,7 @@
 // and posts itself again while there is more, so that commands and kernel events come in between.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "heartbeat/net/address_worker.hpp"
+#include "heartbeat/net/announce_sender.hpp"
 #include "lbcluster/net/frame_socket.hpp"
 #include "lbcluster/net/monitor.hpp"
 #include "lbcluster/net/netlink.hpp"
@@ -31,11 +33,13 @@ class AddressKeeper {
                                                          Report report);
 
     void set_target(AddressTarget target);
-    void permit(Instant until);
+    void permit(Instant until);  // from any thread
     void hold_back(bool on);
     void announce_all(bool paced = false);
     void set_options(WorkerOptions options);
     void resync();
+
+    [[nodiscard]] AnnounceSender& sender() { return *sender_; }  // for its scheduling priority
 
   private:
     struct Entry {
@@ -53,7 +57,7 @@ class AddressKeeper {
     using Chunk = std::vector<Entries::iterator>;
 
     AddressKeeper(boost::asio::io_context& io, WorkerOptions options, Report report, net::Netlink netlink,
-                  net::FrameSocket frames);
+                  std::unique_ptr<AnnounceSender> sender);
 
     void on_link(const net::Link& link, bool removed);
     void on_address(const net::Address& address, bool removed);
@@ -74,14 +78,15 @@ class AddressKeeper {
     std::vector<Result<void>> apply(const Chunk& chunk, bool add);
     void lapse_and_claim(Instant now);
     [[nodiscard]] bool lease_over(const Entry& entry, Instant now) const;
-    [[nodiscard]] bool permitted(Instant now) const {
-        return target_.lease.count() == 0 || now <= target_.permit_until;
-    }
+    [[nodiscard]] bool permitted(Instant now) const;
+    [[nodiscard]] Duration period(const IpAddress& ip) const;
+    void learn_cost(Duration took, std::size_t addresses);
     void set_problem(Entry& entry, const std::string& problem);
 
     void announce_interface(const std::string& name, bool paced = false);
     bool announce_chunk(Instant now);
-    void append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& out);
+    void append_frames(const AnnounceSchedule::Due& due, std::vector<net::OutgoingFrame>& first,
+                       std::vector<net::OutgoingFrame>& then);
     void append_neighbor_request(const IpAddress& ip, const net::Link& link, std::vector<net::OutgoingFrame>& out);
 
     [[nodiscard]] bool pending() const;
@@ -92,7 +97,7 @@ class AddressKeeper {
     WorkerOptions options_;
     Report report_;
     net::Netlink netlink_;
-    net::FrameSocket frames_;
+    std::unique_ptr<AnnounceSender> sender_;
     std::unique_ptr<net::Monitor> monitor_;
 
     bool have_target_ = false;
@@ -100,6 +105,12 @@ class AddressKeeper {
     Instant target_at_{};
     std::optional<Duration> took_;
     bool hold_back_ = false;
+    std::atomic<Instant::rep> permit_until_{0};
+    std::atomic<bool> permit_wanted_{false};
+    Instant lapse_checked_{};
+    Instant renew_at_{};  // nothing is to be renewed before
+    Duration renew_every_v6_{400ms};
+    Duration cost_v6_{};  // of one renewal, measured
 
     Entries entries_;
     std::map<IpAddress, Entries::iterator> by_ip_;

@@ -52,6 +52,7 @@ class AddressProber {
     void probe(std::span<const IpAddress> addresses, bool echo);
     // Everything that waits in the socket now (bounded).
     void drain();
+    [[nodiscard]] int fd() const { return socket_.fd(); }
 
   private:
     struct Target {

@@ -58,9 +58,7 @@ void AddressWorker::set_target(AddressTarget target) {
     boost::asio::post(*io_, [this, target = std::move(target)]() mutable { keeper_->set_target(std::move(target)); });
 }
 
-void AddressWorker::permit(Instant until) {
-    boost::asio::post(*io_, [this, until] { keeper_->permit(until); });
-}
+void AddressWorker::permit(Instant until) { keeper_->permit(until); }
 
 void AddressWorker::hold_back(bool on) {
     boost::asio::post(*io_, [this, on] { keeper_->hold_back(on); });
@@ -73,6 +71,10 @@ void AddressWorker::announce(bool paced) {
 void AddressWorker::set_options(WorkerOptions options) {
     boost::asio::post(*io_,
                       [this, options = std::move(options)]() mutable { keeper_->set_options(std::move(options)); });
+}
+
+std::vector<std::thread::native_handle_type> AddressWorker::native_handles() {
+    return {thread_.native_handle(), keeper_->sender().native_handle()};
 }
 
 void AddressWorker::resync() {

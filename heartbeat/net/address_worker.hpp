@@ -2,8 +2,8 @@
 // and must never delay a heartbeat.
 //
 // Level-triggered: the daemon says what shall be so (set_target), the worker compares with the kernel and makes it so,
-// in chunks of 16, so that a release overtakes an acquisition. Nothing is shared: commands are posted to the
-// worker's io_context, reports to the daemon's. Commands return at once.
+// in chunks of some milliseconds, so that a release overtakes an acquisition. Nothing is shared: commands are posted to
+// the worker's io_context, reports to the daemon's. Commands return at once.
 //
 // The lease. Addresses carry a lifetime in the kernel, which is renewed only until the moment of the last permit (each
 // heartbeat that goes out permits a little). An address whose lifetime may have ended is not put back: it is
@@ -93,8 +93,8 @@ class AddressWorker {
     // Compare with the kernel and report now.
     void resync();
 
-    // For scheduling priority and CPU affinity.
-    [[nodiscard]] std::thread::native_handle_type native_handle() { return thread_.native_handle(); }
+    // For scheduling priority and locked stacks: the thread, and the one that sends the announcements.
+    [[nodiscard]] std::vector<std::thread::native_handle_type> native_handles();
 
   private:
     AddressWorker();

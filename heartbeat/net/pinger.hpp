@@ -31,6 +31,9 @@ class Pinger {
     void set_nodes(const std::vector<IpAddress>& nodes);  // forgets what is unanswered
     void ping(std::size_t index);
     void drain();
+    // -1: that family is not there.
+    [[nodiscard]] int fd_v4() { return v4_.native_handle(); }
+    [[nodiscard]] int fd_v6() { return v6_.native_handle(); }
 
   private:
     struct Request {

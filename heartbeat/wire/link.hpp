@@ -49,6 +49,8 @@ class Link {
     // Hands over everything that has arrived, at most 512 datagrams a call (the rest makes on_readable fire again).
     virtual void drain(const OnDatagram& on_datagram) = 0;
 
+    // To poll; -1 while it is not open. Another one after each opening.
+    [[nodiscard]] virtual int fd() = 0;
     [[nodiscard]] virtual bool is_open() const = 0;
     // Why it is not open or the last send failed; empty when all is well.
     [[nodiscard]] virtual const std::string& error() const = 0;

@@ -39,6 +39,7 @@ class SerialLink final : public Link {
     void start() override;
     void send(std::span<const std::uint8_t> datagram) override;
     void drain(const OnDatagram& on_datagram) override;
+    [[nodiscard]] int fd() override { return line_.is_open() ? line_.native_handle() : -1; }
     [[nodiscard]] bool is_open() const override { return line_.is_open(); }
     [[nodiscard]] const std::string& error() const override { return error_; }
     [[nodiscard]] const std::string& note() const override { return note_; }

@@ -193,7 +193,8 @@ void UdpLink::send(std::span<const std::uint8_t> datagram) {
             return;
         }
         code = errno;
-        if (code != EINTR && !is_from_network(code)) break;
+        if (is_from_network(code)) answered_ = true;
+        else if (code != EINTR) break;
     }
     if (code == EAGAIN || code == ENOBUFS || code == ENOMEM) {
         ++counters_.send_busy;
@@ -232,7 +233,10 @@ void UdpLink::drain(const OnDatagram& on_datagram) {
             const int code = errno;
             if (code == EAGAIN) break;
             --budget;
-            if (is_from_network(code)) continue;  // counted when read from the error queue
+            if (is_from_network(code)) {
+                answered_ = true;  // counted when read from the error queue
+                continue;
+            }
             if (code == EINTR) continue;
             ++counters_.receive_errors;
             if (needs_reopening(code)) {
@@ -254,8 +258,9 @@ void UdpLink::drain(const OnDatagram& on_datagram) {
         budget -= static_cast<std::size_t>(n);
         if (static_cast<unsigned>(n) < want) break;
     }
-    // A socket with something in its error queue polls readable until that is read.
-    if (socket_.is_open()) read_error_queue();
+    // A socket with something in its error queue polls readable until that is read: looked at after an error, and if
+    // nothing else can be why we were called.
+    if (socket_.is_open() && (std::exchange(answered_, false) || budget == drain_max)) read_error_queue();
 }
 
 }  // namespace lbcluster::heartbeat

@@ -41,6 +41,7 @@ class UdpLink final : public Link {
     void start() override;
     void send(std::span<const std::uint8_t> datagram) override;
     void drain(const OnDatagram& on_datagram) override;
+    [[nodiscard]] int fd() override { return socket_.is_open() ? socket_.native_handle() : -1; }
     [[nodiscard]] bool is_open() const override { return socket_.is_open(); }
     [[nodiscard]] const std::string& error() const override { return error_; }
     [[nodiscard]] const std::string& note() const override { return note_; }
@@ -70,6 +71,7 @@ class UdpLink final : public Link {
     boost::asio::ip::udp::socket socket_;
     boost::asio::steady_timer retry_;
     std::chrono::milliseconds back_off_;
+    bool answered_ = false;  // an ICMP message came for something we sent
     bool reopening_ = false;
     Endpoint peer_;
     std::string error_;

@@ -31,6 +31,7 @@ class Monitor {
 
     // Handles what waits in the socket now (bounded). Also called by itself when the socket becomes readable.
     void drain();
+    [[nodiscard]] int fd() { return socket_.native_handle(); }
 
   private:
     Monitor(boost::asio::io_context& io, int fd, Callbacks callbacks);
