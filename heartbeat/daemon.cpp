@@ -528,22 +528,40 @@ void Daemon::finish_reload(const std::optional<Setup>& next, const std::string& 
              "the configuration was refused, the old one stays in force: " + error);
     }
     config_error_ = error;
-    if (next) apply(*next);
+    const bool goes_on = !next || apply(*next);
     publish_config();
-    for (const std::uint64_t caller : callers) {
-        act(next ? Answer{caller, 0, "the configuration is in force", ""}
-                 : Answer{caller, 3, "the configuration was refused: " + error, "the old one stays in force"});
+    if (next && goes_on) {
+        answer_reload(callers, boottime_now() + 3s);
+    } else {
+        for (const std::uint64_t caller : callers) {
+            act(next ? Answer{caller, 0, "the configuration is in force after a restart", ""}
+                     : Answer{caller, 3, "the configuration was refused: " + error, "the old one stays in force"});
+        }
     }
     publish_soon();
     if (std::exchange(reload_again_, false)) reload();
 }
 
-void Daemon::apply(const Setup& next) {
+// In force is a configuration when its addresses are in the kernel; one that cannot be there soon has an alarm.
+void Daemon::answer_reload(const std::vector<std::uint64_t>& callers, Instant until) {
+    if (callers.empty() || ended_) return;
+    if (core_->addresses_settled() || boottime_now() >= until) {
+        for (const std::uint64_t caller : callers) act(Answer{caller, 0, "the configuration is in force", ""});
+        return;
+    }
+    auto timer = std::make_shared<boost::asio::steady_timer>(io_, 10ms);
+    timer->async_wait([this, timer, callers, until](const boost::system::error_code& error) {
+        if (!error) answer_reload(callers, until);
+    });
+}
+
+// False: this process starts anew.
+bool Daemon::apply(const Setup& next) {
     config_applied_ms_ = realtime_ms_now();
     if (setup_.needs_restart(next)) {
         note("restart", Severity::info, "links, node or key changed: starting anew; the addresses stay");
         end(Ending::restart, 30ms);  // the answer to the reload goes out first
-        return;
+        return false;
     }
     const bool changed = setup_.digest != next.digest || setup_.settings.floating_ips != next.settings.floating_ips;
     setup_ = next;
@@ -559,6 +577,7 @@ void Daemon::apply(const Setup& next) {
     carry_out();                                 // new addresses may have to wait for their check
     if (wanted_) worker_->set_target(target());  // lease and list; the same epoch is no new claim
     turn();
+    return true;
 }
 
 WorkerOptions Daemon::worker_options() const {

@@ -83,7 +83,8 @@ class Daemon {
     // configuration
     // Reads the files on the file thread. Asked again meanwhile: once more afterwards, so that nothing is missed.
     void reload();
-    void apply(const Setup& next);
+    bool apply(const Setup& next);
+    void answer_reload(const std::vector<std::uint64_t>& callers, Instant until);
     void finish_reload(const std::optional<Setup>& next, const std::string& error,
                        const std::vector<std::uint64_t>& callers);
 

@@ -1,5 +1,6 @@
 #include "heartbeat/core/conflict_check.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace lbcluster::heartbeat {
@@ -63,6 +64,11 @@ bool ConflictCheck::on_use(Instant now, const IpAddress& address, const MacAddre
     check.silences = 0;
     check.next = now + refused_pace;
     return true;
+}
+
+bool ConflictCheck::asking() const {
+    return std::any_of(open_.begin(), open_.end(),
+                       [](const auto& entry) { return entry.second.asked && !entry.second.stranger; });
 }
 
 std::vector<IpAddress> ConflictCheck::held_back() const {

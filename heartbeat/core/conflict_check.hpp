@@ -33,6 +33,8 @@ class ConflictCheck {
     // A machine outside the pair answered or spoke up. True if the address is refused for it.
     bool on_use(Instant now, const IpAddress& address, const MacAddress& mac);
 
+    // A request is out for an address that is not refused.
+    [[nodiscard]] bool asking() const;
     // Not to be added: refused, or not checked yet. In order.
     [[nodiscard]] std::vector<IpAddress> held_back() const;
     // Refused, and who uses them.

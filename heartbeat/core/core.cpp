@@ -309,6 +309,20 @@ void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) 
     }
 }
 
+bool Core::addresses_settled() const {
+    if (addresses_.epoch != epoch_ || conflicts_.asking()) return false;
+    std::set<IpAddress> held(addresses_.held.begin(), addresses_.held.end());
+    if (!wanted_) return held.empty();
+    const std::set<IpAddress> held_back(held_back_.begin(), held_back_.end());
+    std::set<IpAddress> failed;
+    for (const auto& [address, why] : addresses_.failed) failed.insert(address);
+    for (const FloatingIp& ip : settings_.floating_ips) {
+        const IpAddress& address = ip.address.address;
+        if (held.erase(address) == 0 && !held_back.contains(address) && !failed.contains(address)) return false;
+    }
+    return held.empty();
+}
+
 void Core::on_forwarder(Instant now, bool able) {
     begin(now);
     forwarder_ = able;

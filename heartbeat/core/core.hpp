@@ -68,6 +68,8 @@ class Core {
     void step(Instant now, Actions& out);
     [[nodiscard]] Instant next_deadline() const { return deadline_; }
 
+    // The kernel has every address it shall have (or said why not) and no other one.
+    [[nodiscard]] bool addresses_settled() const;
     // Late by more than a deadtime not long ago: what happened meanwhile is not yet known.
     [[nodiscard]] bool cautious() const { return cautious_until_.has_value(); }
 

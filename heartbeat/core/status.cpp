@@ -143,7 +143,10 @@ void Core::update_alarms(Actions& out) {
               stranger.first.to_string() + " uses " + address.to_string() + ", which is ours",
               "find that machine and give it another address");
     }
+    // As long as the peer was not heard it may be the one that answers.
+    const bool peer_known = !settings_.has_peer() || heard() || due(started_ + settings_.initdead);
     for (const auto& [address, mac] : conflicts_.refused()) {
+        if (!peer_known) break;
         alarm(out, "address-conflict/" + address.to_string(),
               mac.to_string() + " uses " + address.to_string() + ", so it is not taken",
               "give that machine another address, or delete the floating IP; `lbcluster activate --force` takes it all "
