@@ -112,6 +112,22 @@ TEST(Conflict, APairDoesNotTakeItEither) {
     EXPECT_TRUE(p.alarmed(0, "address-conflict/10.77.0.200"));
 }
 
+// The peer serves, and its kernel answers before its first heartbeat comes.
+TEST(Conflict, ThePeerIsNoStranger) {
+    Pair p;
+    p.start_both();
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1) && p.answers(0); }, 10s));
+    p.power_off(1);
+    p.run(3s);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.power_on(1);
+    p.run(1s);
+    EXPECT_FALSE(p.alarmed(1, "address-conflict"));
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    EXPECT_TRUE(p.run_until([&] { return p.passive(1); }, 5s));
+    EXPECT_FALSE(p.alarmed(1, "address-conflict"));
+}
+
 TEST(Conflict, TheOperatorMayInsist) {
     Pair p([](Settings& s) { s.links.clear(); });
     p.stranger_uses = true;
