@@ -74,7 +74,6 @@ TEST_F(Failover, Ipv6FloatingIpMovesAsWell) {
     const ProbeReport report = v6.report();
     EXPECT_LE(report.longest_gap, 1200ms + report.own_lateness + 1ms) << report.text();
     EXPECT_TRUE(announced_by("lb2", observer_v6_)) << observer_v6_->report().text();
-    EXPECT_FALSE(announced_by("lb1", observer_v6_));
     pair().power_on("lb1");
     EXPECT_TRUE(pair().wait_settled("lb2"));
     expect_never_two();
