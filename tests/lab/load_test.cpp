@@ -19,16 +19,12 @@ class Load : public PairTest {
     static std::string folder() {
         return std::string("/run/") + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     }
-    static void fill(int fd) {
-        const std::string block(4096, 'x');
-        while (::write(fd, block.data(), block.size()) > 0) {
-        }
-    }
     void expect_no_failover() {
         EXPECT_TRUE(pair().wait_settled("lb1", 5s));
         for (const char* node : {"lb1", "lb2"}) {
             const std::string events = pair().cli(node, {"events"}).out;
             EXPECT_EQ(events.find("peer-dead"), std::string::npos) << events;
+            EXPECT_EQ(pair().daemon(node).starts(), 1U) << node << " was restarted";
         }
         EXPECT_EQ(prober_->report().answered_by.count("lb2"), 0U);
         expect_never_two();
@@ -72,7 +68,9 @@ TEST_F(Load, FullDiskIsAlarmedAndStopsNeitherHeartbeatNorTakeOver) {
     ASSERT_EQ(::mount("tmpfs", state.c_str(), "tmpfs", 0, "size=64k"), 0);
     make({});
     const int fd = ::open(filler.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    fill(fd);
+    const std::string block(4096, 'x');
+    while (::write(fd, block.data(), block.size()) > 0) {
+    }
     ::close(fd);
     pair().start();
     ASSERT_TRUE(pair().wait_settled("lb1"));
@@ -92,13 +90,45 @@ TEST_F(Load, FullDiskIsAlarmedAndStopsNeitherHeartbeatNorTakeOver) {
     EXPECT_TRUE(has_event(pair(), "lb2", "alarm-end", "term-not-stored"));
 }
 
+// A log that nobody reads and that is full. A plain file again at its end, for who wants to read it.
+class BlockedLogFile {
+  public:
+    explicit BlockedLogFile(std::string path) : path_(std::move(path)) {
+        if (::mkfifo(path_.c_str(), 0600) != 0) fail_errno(path_);
+        fd_ = ::open(path_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        if (fd_ < 0) fail_errno(path_);
+        const std::string block(4096, 'x');
+        while (::write(fd_, block.data(), block.size()) > 0) {
+        }
+    }
+    ~BlockedLogFile() {
+        ::close(fd_);
+        std::filesystem::remove(path_);
+        write_file(path_, "");
+    }
+    BlockedLogFile(const BlockedLogFile&) = delete;
+    BlockedLogFile& operator=(const BlockedLogFile&) = delete;
+
+    [[nodiscard]] bool full() const { return ::write(fd_, "x", 1) < 0; }
+    // What waits there is read.
+    [[nodiscard]] std::string read() const {
+        std::string text;
+        std::array<char, 4096> part{};
+        while (true) {
+            const ssize_t bytes = ::read(fd_, part.data(), part.size());
+            if (bytes <= 0) return text;
+            text.append(part.data(), static_cast<std::size_t>(bytes));
+        }
+    }
+
+  private:
+    const std::string path_;
+    int fd_ = -1;
+};
+
 TEST_F(Load, BlockedLogStopsNothing) {
     make({});
-    const std::string log = folder() + "/lb2.log";
-    ASSERT_EQ(::mkfifo(log.c_str(), 0600), 0);
-    const int fd = ::open(log.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    ASSERT_GE(fd, 0);
-    fill(fd);
+    const BlockedLogFile log(folder() + "/lb2.log");
     pair().start();
     ASSERT_TRUE(pair().wait_settled("lb1"));
     watch();
@@ -109,24 +139,13 @@ TEST_F(Load, BlockedLogStopsNothing) {
     }
     expect_nobody_noticed();
     take_over_all_the_same();
-    EXPECT_LT(::write(fd, "x", 1), 0) << "somebody read the log: it was not blocked";
+    EXPECT_TRUE(log.full()) << "somebody read the log: it was not blocked";
     EXPECT_GT(counter_of(pair(), "lb2", "log_lines_dropped"), 0U);
     // Read again, it goes on.
-    std::string seen;
-    const auto logged = [&] {
-        std::array<char, 4096> part{};
-        while (true) {
-            const ssize_t bytes = ::read(fd, part.data(), part.size());
-            if (bytes <= 0) return seen.find("event=") != std::string::npos;
-            seen.append(part.data(), static_cast<std::size_t>(bytes));
-        }
-    };
-    EXPECT_FALSE(logged());
+    EXPECT_EQ(log.read().find("event="), std::string::npos);
     pair().power_on("lb1");
-    EXPECT_TRUE(wait_until(logged, 10s));
-    ::close(fd);
-    std::filesystem::remove(log);
-    write_file(log, "");
+    std::string seen;
+    EXPECT_TRUE(wait_until([&] { return (seen += log.read()).find("event=") != std::string::npos; }, 10s));
 }
 
 TEST_F(Load, NoFileDescriptorsLeftStopsNeitherHeartbeatNorTakeOver) {
@@ -144,6 +163,7 @@ TEST_F(Load, NoFileDescriptorsLeftStopsNeitherHeartbeatNorTakeOver) {
     EXPECT_FALSE(lab_.holds("lb2", vip));
     expect_nobody_noticed();
     expect_never_two();
+    for (const char* node : {"lb1", "lb2"}) EXPECT_EQ(pair().daemon(node).starts(), 1U) << node << " was restarted";
     take_over_all_the_same();
     // There are some again: whoever asks is answered.
     ASSERT_EQ(::prlimit(pair().daemon("lb2").pid(), RLIMIT_NOFILE, &enough, nullptr), 0);
@@ -163,7 +183,6 @@ TEST_F(Load, NoMemoryLeftStopsNeitherHeartbeatNorTakeOver) {
     }
     expect_no_failover();
     expect_nobody_noticed();
-    for (const char* node : {"lb1", "lb2"}) EXPECT_EQ(pair().daemon(node).starts(), 1U) << node;
     mark();
     pair().power_off("lb1");
     EXPECT_TRUE(prober_->wait_answers("lb2", 10s));
