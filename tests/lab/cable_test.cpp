@@ -1,7 +1,5 @@
 // Cables pulled and plugged in again (HA-1, HA-2, HA-3): exactly one node serves, whatever is pulled.
-#include <algorithm>
-#include <cstdlib>
-
+#include "tests/lab/measure.hpp"
 #include "tests/lab/pair_test.hpp"
 #include "tests/lab/tcp.hpp"
 
@@ -15,7 +13,7 @@ class Cable : public PairTest {
     TcpService tcp_{{&lab_.host("lb1"), &lab_.host("lb2")}};
 
     // More repetitions where time does not matter.
-    static int pulls(int normally) { return std::getenv("LBCLUSTER_FULL") == nullptr ? normally : 20; }
+    static int pulls(int normally) { return full_run() ? 20 : normally; }
 
     bool exactly_one_holds() { return lab_.holds("lb1", vip) != lab_.holds("lb2", vip); }
 

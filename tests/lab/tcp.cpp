@@ -114,7 +114,7 @@ TcpSession::TcpSession(const Namespace& client, const std::string& address, Nano
     if (fd_ < 0) fail_errno("socket of a TCP client");
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     const auto* target = is_v6 ? reinterpret_cast<const sockaddr*>(&v6) : reinterpret_cast<const sockaddr*>(&v4);
-    ::connect(fd_, target, is_v6 ? sizeof v6 : sizeof v4);
+    if (::connect(fd_, target, is_v6 ? sizeof v6 : sizeof v4) != 0 && errno != EINPROGRESS) return;
     // Its name and a line feed come at once and in one piece.
     std::array<char, 64> greeting{};
     if (!wait_for(fd_, POLLOUT, deadline) || !wait_for(fd_, POLLIN, deadline)) return;
