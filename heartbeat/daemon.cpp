@@ -165,6 +165,8 @@ Result<void> Daemon::open() {
         AddressWorker::start(io_, worker_options(), [this](const KernelReport& report) { on_report(report); });
     if (!worker) return worker.error();
     worker_ = std::move(worker).value();
+    // A thousand leases are some thousand events a second.
+    if (worker_->netlink_port() != 0) monitor_->ignore(worker_->netlink_port());
 
     bus_ = std::make_unique<bus::Server>(
         io_, bus::Server::Options{paths_.socket_of("heartbeatd"), "heartbeatd", LBCLUSTER_VERSION});

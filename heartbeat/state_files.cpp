@@ -1,6 +1,7 @@
 #include "heartbeat/state_files.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +45,10 @@ bool read_standby(const std::string& state_dir) { return ::access((state_dir + "
 
 FileThread::FileThread(boost::asio::io_context& daemon_io, std::string state_dir)
     : daemon_io_(daemon_io), state_dir_(std::move(state_dir)), guard_(io_.get_executor()) {
-    thread_ = std::thread([this] { io_.run(); });
+    thread_ = std::thread([this] {
+        ::pthread_setname_np(::pthread_self(), "hb-files");
+        io_.run();
+    });
 }
 
 FileThread::~FileThread() {

@@ -63,6 +63,7 @@ Result<std::unique_ptr<AddressKeeper>> AddressKeeper::create(boost::asio::io_con
                                        }});
     if (!monitor) return monitor.error();
     keeper->monitor_ = std::move(monitor).value();
+    if (keeper->port() != 0) keeper->monitor_->ignore(keeper->port());  // only others' doings are news
     return keeper;
 }
 

@@ -39,6 +39,7 @@ class AddressKeeper {
     void set_options(WorkerOptions options);
     void resync();
 
+    [[nodiscard]] std::uint32_t port() const { return netlink_.port(); }
     [[nodiscard]] AnnounceSender& sender() { return *sender_; }  // for its scheduling priority
 
   private:

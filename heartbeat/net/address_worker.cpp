@@ -1,5 +1,7 @@
 #include "heartbeat/net/address_worker.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -42,6 +44,7 @@ Result<std::unique_ptr<AddressWorker>> AddressWorker::start(boost::asio::io_cont
     if (!keeper) return keeper.error();
     worker->keeper_ = std::move(keeper).value();
     worker->thread_ = std::thread([io = worker->io_.get()] {
+        ::pthread_setname_np(::pthread_self(), "hb-addresses");
         const auto guard = boost::asio::make_work_guard(*io);
         io->run();
     });
@@ -76,6 +79,8 @@ void AddressWorker::set_options(WorkerOptions options) {
 std::vector<std::thread::native_handle_type> AddressWorker::native_handles() {
     return {thread_.native_handle(), keeper_->sender().native_handle()};
 }
+
+std::uint32_t AddressWorker::netlink_port() const { return keeper_->port(); }
 
 void AddressWorker::resync() {
     boost::asio::post(*io_, [this] { keeper_->resync(); });

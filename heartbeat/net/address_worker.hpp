@@ -93,6 +93,8 @@ class AddressWorker {
     // Compare with the kernel and report now.
     void resync();
 
+    // Of the kernel's events about what the worker does itself (net::Monitor::ignore()); 0: unknown.
+    [[nodiscard]] std::uint32_t netlink_port() const;
     // For scheduling priority and locked stacks: the thread, and the one that sends the announcements.
     [[nodiscard]] std::vector<std::thread::native_handle_type> native_handles();
 

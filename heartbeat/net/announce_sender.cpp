@@ -1,5 +1,7 @@
 #include "heartbeat/net/announce_sender.hpp"
 
+#include <pthread.h>
+
 #include <utility>
 
 #include "lbcluster/base/clock.hpp"
@@ -69,6 +71,7 @@ std::vector<net::OutgoingFrame> AnnounceSender::take() {
 }
 
 void AnnounceSender::run() {
+    ::pthread_setname_np(::pthread_self(), "hb-announce");
     std::unique_lock lock(mutex_);
     while (true) {
         changed_.wait(lock, [this] { return ending_ || !first_.empty() || !then_.empty(); });

@@ -1,12 +1,16 @@
 #include "lbcluster/net/monitor.hpp"
 
+#include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <netlink/msg.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -44,6 +48,19 @@ Result<std::unique_ptr<Monitor>> Monitor::open(boost::asio::io_context& io, Grou
 
 Monitor::Monitor(boost::asio::io_context& io, int fd, Callbacks callbacks)
     : socket_(io, fd), callbacks_(std::move(callbacks)), buffer_(message_bytes_max) {}
+
+void Monitor::ignore(std::uint32_t port) {
+    // An event of a change carries the requester's port, and so does every message of one datagram. The filter reads in
+    // network order what is in the host's.
+    std::array<sock_filter, 4> filter{{
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(nlmsghdr, nlmsg_pid)},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, htonl(port)},
+        {BPF_RET | BPF_K, 0, 0, 0},
+        {BPF_RET | BPF_K, 0, 0, 0xffffffff},
+    }};
+    const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+    (void)::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
 
 void Monitor::wait() {
     socket_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](const boost::system::error_code& error) {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr int attribute_proto = 11;  // IFA_PROTO, kernel 5.18
 constexpr std::uint32_t forever = 0xffffffff;
-// Requests in one system call. Their acknowledgements must fit into the receive buffer before we read.
+// Requests in one system call. Their failures must fit into the receive buffer before we read.
 constexpr std::size_t window = 64;
 constexpr std::size_t receive_bytes = 65536;
 // A dump that others' changes interrupted is read again; each takes about a millisecond per thousand addresses.
@@ -55,12 +55,13 @@ void append_attribute(std::vector<char>& out, std::uint16_t type, const void* da
     std::memcpy(out.data() + at, data, bytes);
 }
 
-void append_change(std::vector<char>& out, const AddressChange& change, bool add, std::uint32_t sequence) {
+void append_change(std::vector<char>& out, const AddressChange& change, bool add, bool acknowledge,
+                   std::uint32_t sequence) {
     const std::size_t start = out.size();
     nlmsghdr header{};
     header.nlmsg_type = add ? RTM_NEWADDR : RTM_DELADDR;
-    header.nlmsg_flags =
-        static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | (add ? NLM_F_CREATE | NLM_F_REPLACE : 0));
+    header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | (acknowledge ? NLM_F_ACK : 0) |
+                                                    (add ? NLM_F_CREATE | NLM_F_REPLACE : 0));
     header.nlmsg_seq = sequence;
     append(out, header);
 
@@ -161,6 +162,12 @@ Netlink& Netlink::operator=(Netlink&& other) noexcept {
 
 Netlink::~Netlink() {
     if (fd_ >= 0) ::close(fd_);
+}
+
+std::uint32_t Netlink::port() const {
+    sockaddr_nl own{};
+    socklen_t bytes = sizeof(own);
+    return ::getsockname(fd_, reinterpret_cast<sockaddr*>(&own), &bytes) == 0 ? own.nl_pid : 0;
 }
 
 // True: complete. False: something changed meanwhile (NLM_F_DUMP_INTR), the dump may have gaps.
@@ -266,12 +273,16 @@ Result<void> Netlink::send_changes(std::span<const AddressChange> changes, bool 
     std::vector<char> request;
     request.reserve(changes.size() * 112);
     const std::uint32_t first = sequence_ + 1;
-    for (const auto& change : changes) append_change(request, change, add, ++sequence_);
+    for (const auto& change : changes) {
+        append_change(request, change, add, &change == &changes.back(), ++sequence_);
+    }
     if (::send(fd_, request.data(), request.size(), 0) < 0) return system_error("cannot ask netlink", errno);
 
-    std::size_t answered = 0;
+    // The kernel works in order, and tells of a failure also where no acknowledgement was asked for: the answer to the
+    // last one is the last answer. If it cannot tell, receive() fails with ENOBUFS.
+    bool answered = false;
     const auto give_up = monotonic() + answer_within;
-    while (answered < changes.size()) {
+    while (!answered) {
         int left = monotonic() < give_up ? receive(fd_, buffer_) : -ETIMEDOUT;
         if (left < 0) return system_error("cannot read netlink's answer", -left);
         for (auto* message = reinterpret_cast<nlmsghdr*>(buffer_.data()); nlmsg_ok(message, left) != 0;
@@ -279,7 +290,7 @@ Result<void> Netlink::send_changes(std::span<const AddressChange> changes, bool 
             const std::uint32_t index = message->nlmsg_seq - first;
             if (message->nlmsg_type != NLMSG_ERROR || index >= changes.size()) continue;
             results[index] = change_result(changes[index], add, error_code(message));
-            ++answered;
+            answered = answered || index + 1 == changes.size();
         }
     }
     return {};

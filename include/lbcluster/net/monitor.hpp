@@ -31,6 +31,8 @@ class Monitor {
 
     // Handles what waits in the socket now (bounded). Also called by itself when the socket becomes readable.
     void drain();
+    // From now on the kernel leaves out the events of changes that were asked for on this Netlink::port(). Best effort.
+    void ignore(std::uint32_t port);
     [[nodiscard]] int fd() { return socket_.native_handle(); }
 
   private:

@@ -2,7 +2,7 @@
 //
 // Each Netlink has a socket of its own and is used by one thread. Calls block until the kernel has answered, at
 // most about a second, so they are not for the heartbeat thread after the start. Changes travel many in one system
-// call; the kernel works on them in order and acknowledges each one. Everything is idempotent: adding what is there
+// call; the kernel works on them in order and tells which ones failed. Everything is idempotent: adding what is there
 // replaces its lifetime, removing what is not there succeeds.
 #pragma once
 
@@ -64,6 +64,9 @@ class Netlink {
     Netlink(const Netlink&) = delete;
     Netlink& operator=(const Netlink&) = delete;
     ~Netlink();
+
+    // Names this socket in the events of what it changes; 0: unknown.
+    [[nodiscard]] std::uint32_t port() const;
 
     Result<std::vector<Link>> links();
     Result<std::vector<Address>> addresses();

@@ -166,6 +166,21 @@ TEST_F(Kernel, MonitorTellsAddressesAndLinks) {
     }));
 }
 
+TEST_F(Kernel, MonitorLeavesOutWhatOneSocketChanges) {
+    boost::asio::io_context io(1);
+    std::vector<std::pair<IpPrefix, bool>> seen;
+    auto monitor = Monitor::open(
+        io, {}, {nullptr, [&](const Address& a, bool removed) { seen.emplace_back(a.prefix, removed); }, nullptr});
+    ASSERT_TRUE(monitor);
+    ASSERT_NE(netlink_->port(), 0u);
+    monitor.value()->ignore(netlink_->port());
+    ASSERT_TRUE(add(change("10.0.1.1/16")));
+    sh("ip addr del 10.0.1.1/16 dev here");
+    monitor.value()->drain();
+    ASSERT_EQ(seen.size(), 1u);
+    EXPECT_EQ(seen[0], std::pair(IpPrefix::parse("10.0.1.1/16").value(), true));
+}
+
 TEST_F(Kernel, MonitorTellsOverrun) {
     boost::asio::io_context io(1);
     int overruns = 0;
