@@ -49,6 +49,7 @@ void for_each_segment(const dl_phdr_info& module, Work work) {
         if (segment.p_type != PT_LOAD) continue;
         const std::uintptr_t at = module.dlpi_addr + segment.p_vaddr;
         const std::uintptr_t low = at / page * page;
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader gives numbers
         work(reinterpret_cast<void*>(low), at + segment.p_memsz - low, (segment.p_flags & PF_W) != 0);
     }
 }
