@@ -378,6 +378,8 @@ void Daemon::on_address_event(const net::Address& address, bool removed) {
     if (!removed && known.size() < addresses_max) known.push_back(address);
     interfaces_dirty_ = true;
     request_turn();
+    // It may be what a floating IP waits for.
+    if (!removed && !setup_.without_interface.empty()) reload();
 }
 
 // The kernel had to drop events: read everything anew, on a thread that may wait.

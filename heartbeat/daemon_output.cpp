@@ -182,6 +182,13 @@ void Daemon::publish() {
         shown.set_error(link.error().empty() ? link.note() : link.error());
     }
     for (const bus::Alarm& alarm : alarms_) *status.add_alarms() = alarm;
+    for (const std::string& address : setup_.without_interface) {
+        bus::Alarm& alarm = *status.add_alarms();
+        alarm.set_id("no-interface/" + address);
+        alarm.set_since_ms(config_applied_ms_);
+        alarm.set_text(address + " is in no network of this node's interfaces, so it is nowhere");
+        alarm.set_action("put an address of its network on an interface, or list it in floating_ips with an interface");
+    }
     if (!config_error_.empty()) {
         bus::Alarm& alarm = *status.add_alarms();
         alarm.set_id("config-invalid");

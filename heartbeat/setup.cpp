@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lbcluster/config/services.hpp"
+
 namespace lbcluster::heartbeat {
 
 namespace {
@@ -98,11 +100,12 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
     s.address_probe = probe_of(heartbeat.address_probe);
     s.vip_lease = heartbeat.vip_lease;
     s.ping_nodes = heartbeat.ping_nodes;
-    for (const config::FloatingIp& ip : loaded.effective_cluster.floating_ips()) {
+    for (const config::FloatingIp& ip : config::all_floating_ips(loaded.effective_cluster)) {
         if (ip.has_enabled() && !ip.enabled()) continue;
         const auto prefix = IpPrefix::parse(ip.address());
         const auto interface = config::resolve_interface(ip, node, facts);
         if (prefix && interface) s.floating_ips.push_back({*prefix, *interface, ip.label()});
+        else if (prefix) out.without_interface.push_back(prefix->address.to_string());
     }
     std::sort(s.floating_ips.begin(), s.floating_ips.end());
     s.config_revision = loaded.revision;

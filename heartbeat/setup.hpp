@@ -32,6 +32,8 @@ struct Setup {
     Duration announce_refresh = 60s;
     std::string log_level = "info";
     std::string digest;  // hex
+    // Floating IPs that wait for an interface with their network: an address of a virtual service may.
+    std::vector<std::string> without_interface;
 
     // What only a new start of the process can change.
     [[nodiscard]] bool needs_restart(const Setup& next) const;

@@ -4,36 +4,13 @@
 #include <map>
 
 #include "lbcluster/config/settings.hpp"
+#include "lib/config/check_parts.hpp"
 #include "lib/config/reflect.hpp"
 
 namespace lbcluster::config {
 namespace {
 
 constexpr std::size_t interface_name_max = 15;  // IFNAMSIZ - 1
-
-class Reporter {
-  public:
-    Reporter(const std::string& file, const Positions& positions, Problems& problems)
-        : file_(file), positions_(positions), problems_(problems) {}
-
-    void error(const std::string& path, const std::string& message, const std::string& hint) const {
-        add(path, message, hint, false);
-    }
-    void warning(const std::string& path, const std::string& message, const std::string& hint) const {
-        add(path, message, hint, true);
-    }
-
-  private:
-    void add(const std::string& path, const std::string& message, const std::string& hint, bool warning) const {
-        if (problems_.size() >= problems_max) return;
-        const Position position = positions_.find(path);
-        problems_.push_back({file_, position.line, position.column, path + ": " + message, hint, warning});
-    }
-
-    const std::string& file_;
-    const Positions& positions_;
-    Problems& problems_;
-};
 
 const LocalInterface* find_interface(const Facts& facts, const std::string& name) {
     const auto found = std::find_if(facts.interfaces.begin(), facts.interfaces.end(),
@@ -62,15 +39,6 @@ const char* reserved_in(const IpPrefix& network, const IpAddress& address) {
     if (network.length + 2U > bits || !network.contains(address)) return nullptr;
     if (host_bits_are(network, address, false)) return "the network address";
     if (address.is_v4() && host_bits_are(network, address, true)) return "the broadcast address";
-    return nullptr;
-}
-
-// Why no node can have this address for itself; nullptr: it can.
-const char* unusable(const IpAddress& address) {
-    if (address.is_unspecified()) return "the unspecified address";
-    if (address.is_loopback()) return "a loopback address";
-    if (address.is_multicast()) return "a multicast address";
-    if (address.is_v4() && address.bytes()[0] >= 240) return "a reserved address";
     return nullptr;
 }
 
@@ -219,8 +187,8 @@ void check_serial_speed(const NodeFile& node, const ClusterFile& cluster, const 
 }
 
 // Addresses that belong to one of the two nodes, and what they are there.
-std::map<IpAddress, std::string> node_addresses(const NodeFile* node, const std::optional<Facts>& facts) {
-    std::map<IpAddress, std::string> own;
+OwnAddresses node_addresses(const NodeFile* node, const std::optional<Facts>& facts) {
+    OwnAddresses own;
     if (facts) {
         for (const LocalInterface& interface : facts->interfaces) {
             for (const IpPrefix& prefix : interface.addresses) {
@@ -304,6 +272,10 @@ void check_ping_nodes(const NodeFile* node, const ClusterFile& cluster, const st
         const auto prefix = IpPrefix::parse(cluster.config.floating_ips(i).address());
         if (prefix) taken.emplace(prefix->address, "floating_ips[" + std::to_string(i) + "]");
     }
+    for (const VirtualService& service : cluster.config.virtual_services()) {
+        const auto address = IpAddress::parse(service.address());
+        if (address) taken.emplace(*address, "the address of virtual service " + service.label());
+    }
     const Heartbeat& heartbeat = cluster.config.heartbeat();
     std::map<IpAddress, int> seen;
     for (int i = 0; i < heartbeat.ping_nodes_size(); ++i) {
@@ -331,6 +303,14 @@ void check_ping_nodes(const NodeFile* node, const ClusterFile& cluster, const st
 }
 
 }  // namespace
+
+const char* unusable(const IpAddress& address) {
+    if (address.is_unspecified()) return "the unspecified address";
+    if (address.is_loopback()) return "a loopback address";
+    if (address.is_multicast()) return "a multicast address";
+    if (address.is_v4() && address.bytes()[0] >= 240) return "a reserved address";
+    return nullptr;
+}
 
 Result<std::string> resolve_interface(const FloatingIp& floating_ip, const NodeConfig& node, const Facts& facts) {
     if (floating_ip.has_interface()) return real_interface(node, floating_ip.interface());
@@ -378,6 +358,7 @@ Problems check(const NodeFile* node, const ClusterFile& cluster, const std::opti
     const Reporter report(cluster.name, cluster.positions, problems);
     check_timers(cluster, report);
     check_floating_ips(node, cluster, facts, report);
+    check_services(node, cluster, facts, node_addresses(node, facts), report);
     check_ping_nodes(node, cluster, facts, report);
     std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
         if (a.file != b.file) return a.file < b.file;

@@ -3,9 +3,11 @@
 #include <charconv>
 #include <cmath>
 #include <functional>
+#include <regex>
 
 #include "lbcluster/base/address.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/services.hpp"
 #include "lib/config/reflect.hpp"
 #include "lib/config/yaml_tree.hpp"
 
@@ -54,6 +56,19 @@ Error check_format(Format format, const std::string& text) {
         case FORMAT_PATH:
             if (text.size() > 1 && text.size() < 4096 && text.front() == '/') return {};
             return {quoted + " is not an absolute path", "write it like /dev/ttyS0", 0};
+        case FORMAT_PORTS:
+            if (parse_port_range(text)) return {};
+            return {quoted + " is not a port", "write 80, 8000-8010 or all; ports are 1 to 65535", 0};
+        case FORMAT_REGEX: {
+            constexpr std::size_t regex_max = 1024;
+            if (text.size() > regex_max) return {"the expression is longer than 1024 characters", "", 0};
+            try {
+                const std::regex expression(text);
+            } catch (const std::regex_error& error) {
+                return {quoted + " is not a regular expression: " + error.what(), "", 0};
+            }
+            return {};
+        }
         default:
             return {};
     }
@@ -75,7 +90,7 @@ class Reader {
         const pb::Descriptor& type = *out.GetDescriptor();
         for (const auto& entry : node.entries) {
             const Field* field = type.FindFieldByName(entry.key);
-            if (field == nullptr) {
+            if (field == nullptr || options_of(*field).word()) {
                 unknown_key(entry, path, type);
                 continue;
             }
@@ -107,8 +122,9 @@ class Reader {
         std::vector<std::string> keys;
         std::string list;
         for (int i = 0; i < type.field_count(); ++i) {
+            if (options_of(*type.field(i)).word()) continue;
             keys.push_back(type.field(i)->name());
-            list += (i > 0 ? ", " : "") + keys.back();
+            list += (list.empty() ? "" : ", ") + keys.back();
         }
         const std::string near = nearest(entry.key, keys);
         report(entry.position, "'" + printable(entry.key) + "' is not a key of " + container(path),
@@ -163,6 +179,9 @@ class Reader {
         } else if (field.is_repeated()) {
             sequence(node, path, field, out);
         } else if (is_mapping(field)) {
+            if (node.kind == YamlNode::Kind::scalar && !words_of(*field.message_type()).empty()) {
+                return word(node, path, field, out);
+            }
             if (!expect(node, path, YamlNode::Kind::mapping)) return;
             mapping(node, path, *out.GetReflection()->MutableMessage(&out, &field));
         } else {
@@ -170,7 +189,30 @@ class Reader {
         }
     }
 
+    // A message written as one of its words.
+    void word(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out) {
+        std::string list;
+        std::vector<std::string> words;
+        for (const Field* candidate : words_of(*field.message_type())) {
+            if (candidate->name() == node.text) {
+                pb::Message* target = out.GetReflection()->MutableMessage(&out, &field);
+                target->GetReflection()->SetBool(target, candidate, true);
+                return;
+            }
+            words.push_back(candidate->name());
+            list += (list.empty() ? "'" : "', '") + words.back();
+        }
+        const std::string near = nearest(node.text, words);
+        report(node.position, path + " is neither " + list + "' nor a mapping",
+               near.empty() ? "" : "did you mean '" + near + "'?");
+    }
+
     void sequence(const YamlNode& node, const std::string& path, const Field& field, pb::Message& out) {
+        if (node.kind == YamlNode::Kind::scalar && !is_mapping(field)) {  // a list of one
+            positions_.add(path + "[0]", node.position);
+            scalar(node, path, field, out);
+            return;
+        }
         if (!expect(node, path, YamlNode::Kind::sequence)) return;
         if (!check_count(node, path, field, node.items.size())) return;
         for (std::size_t i = 0; i < node.items.size(); ++i) {

@@ -18,6 +18,14 @@ bool is_mapping(const pb::FieldDescriptor& field) {
     return field.cpp_type() == pb::FieldDescriptor::CPPTYPE_MESSAGE && !is_duration(field);
 }
 
+std::vector<const pb::FieldDescriptor*> words_of(const pb::Descriptor& type) {
+    std::vector<const pb::FieldDescriptor*> words;
+    for (int i = 0; i < type.field_count(); ++i) {
+        if (options_of(*type.field(i)).word()) words.push_back(type.field(i));
+    }
+    return words;
+}
+
 Duration duration_of(const pb::Message& message) {
     const auto& duration = dynamic_cast<const pb::Duration&>(message);
     constexpr std::int64_t seconds_max = 9'000'000'000;

@@ -21,6 +21,9 @@ bool is_duration(const google::protobuf::FieldDescriptor& field);
 // A field whose value is a mapping of its own.
 bool is_mapping(const google::protobuf::FieldDescriptor& field);
 
+// The fields whose name alone stands for a message of this type.
+std::vector<const google::protobuf::FieldDescriptor*> words_of(const google::protobuf::Descriptor& type);
+
 // Nanoseconds of a google.protobuf.Duration; saturates.
 Duration duration_of(const google::protobuf::Message& message);
 void set_duration(google::protobuf::Message& message, Duration duration);

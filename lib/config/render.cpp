@@ -1,6 +1,7 @@
 // to_yaml() and to_json(): messages as text, by the same descriptors that the reader walks.
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cstdio>
 
@@ -28,10 +29,9 @@ std::string number_text(double value) {
 }
 
 // The n-th value of a repeated field, or (n < 0) the value of a singular one.
-Scalar scalar_of(const pb::Message& message, const Field& field, int n, bool masked) {
+Scalar plain_scalar(const pb::Message& message, const Field& field, int n) {
     const pb::Reflection& r = *message.GetReflection();
     const bool one = n < 0;
-    if (masked) return {"***", true};
     switch (field.cpp_type()) {
         case Field::CPPTYPE_STRING:
             return {one ? r.GetString(message, &field) : r.GetRepeatedString(message, &field, n), true};
@@ -57,6 +57,54 @@ Scalar scalar_of(const pb::Message& message, const Field& field, int n, bool mas
                     true};
     }
     return {};
+}
+
+// The word that stands for the whole message; nullptr: none does.
+const Field* word_of(const pb::Message& message) {
+    for (const Field* word : words_of(*message.GetDescriptor())) {
+        if (message.GetReflection()->GetBool(message, word)) return word;
+    }
+    return nullptr;
+}
+
+// Values of query parameters and header lines that are secrets by their name.
+std::string mask_parts(const std::string& name, const std::string& text) {
+    static const std::array<const char*, 6> words{"authorization", "password", "passwd", "key", "secret", "token"};
+    const auto is_secret = [](std::string_view candidate) {
+        std::string lower(candidate);
+        std::transform(lower.begin(), lower.end(), lower.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        return std::any_of(words.begin(), words.end(),
+                           [&](const char* w) { return lower.find(w) != std::string::npos; });
+    };
+    if (is_secret(name)) return "***";
+    // `name=value` up to the next separator, `name: value` up to the end of the line (or a written \r, \n).
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find_first_of("&?;, /\r\n", at), text.size());
+        const std::string_view part = std::string_view(text).substr(at, end - at);
+        const std::size_t sign = part.find_first_of("=:");
+        if (sign == std::string_view::npos || !is_secret(part.substr(0, sign))) {
+            out += std::string_view(text).substr(at, end + 1 - at);
+            at = end + 1;
+            continue;
+        }
+        out += std::string(part.substr(0, sign + 1)) + "***";
+        at += sign + 1;
+        at = text[at - 1] == '=' ? text.find_first_of("&?;, \r\n", at) : text.find_first_of("\r\n\\", at);
+        if (at == std::string::npos) break;
+    }
+    return out;
+}
+
+// `options`: the field's, or those of the map whose value it is; `name`: what it is called there.
+Scalar scalar_of(const pb::Message& message, const Field& field, int n, Secrets secrets, const KeyOptions& options,
+                 const std::string& name) {
+    if (secrets == Secrets::plain) return plain_scalar(message, field, n);
+    if (options.secret()) return {"***", true};
+    Scalar value = plain_scalar(message, field, n);
+    if (options.secret_parts()) value.text = mask_parts(name, value.text);
+    return value;
 }
 
 bool is_present(const pb::Message& message, const Field& field) {
@@ -132,11 +180,12 @@ class YamlWriter {
 
   private:
     [[nodiscard]] std::string scalar(const pb::Message& message, const Field& field, int n) const {
-        const Scalar value = scalar_of(message, field, n, secrets_ == Secrets::masked && options_of(field).secret());
-        return value.is_string ? yaml_quote(value.text) : value.text;
+        return quoted(scalar_of(message, field, n, secrets_, options_of(field), field.name()));
     }
+    static std::string quoted(const Scalar& value) { return value.is_string ? yaml_quote(value.text) : value.text; }
 
     [[nodiscard]] std::string nested(const pb::Message& message, const std::string& indent) const {
+        if (const Field* word = word_of(message)) return " " + word->name() + "\n";
         const std::string lines = mapping(message, indent);
         return lines.empty() ? " {}\n" : "\n" + lines;
     }
@@ -150,7 +199,8 @@ class YamlWriter {
             if (is_mapping(value_field)) {
                 out += nested(pair->GetReflection()->GetMessage(*pair, &value_field), indent + "  ");
             } else {
-                out += " " + scalar(*pair, value_field, -1) + "\n";
+                const std::string name = pair->GetReflection()->GetString(*pair, &key_field);
+                out += " " + quoted(scalar_of(*pair, value_field, -1, secrets_, options_of(field), name)) + "\n";
             }
         }
         return out;
@@ -202,6 +252,7 @@ class JsonWriter {
     explicit JsonWriter(Secrets secrets) : secrets_(secrets) {}
 
     [[nodiscard]] std::string mapping(const pb::Message& message) const {
+        if (const Field* word = word_of(message)) return json_quote(word->name());
         const pb::Descriptor& type = *message.GetDescriptor();
         std::string out;
         for (int i = 0; i < type.field_count(); ++i) {
@@ -225,20 +276,24 @@ class JsonWriter {
 
   private:
     [[nodiscard]] std::string value(const pb::Message& message, const Field& field, int n) const {
+        return value(message, field, n, options_of(field), field.name());
+    }
+    [[nodiscard]] std::string value(const pb::Message& message, const Field& field, int n, const KeyOptions& options,
+                                    const std::string& name) const {
         if (is_mapping(field)) {
             const pb::Reflection& r = *message.GetReflection();
             return mapping(n < 0 ? r.GetMessage(message, &field) : r.GetRepeatedMessage(message, &field, n));
         }
-        const Scalar scalar = scalar_of(message, field, n, secrets_ == Secrets::masked && options_of(field).secret());
+        const Scalar scalar = scalar_of(message, field, n, secrets_, options, name);
         return scalar.is_string ? json_quote(scalar.text) : scalar.text;
     }
 
     [[nodiscard]] std::string pairs(const pb::Message& message, const Field& field) const {
         std::string out;
         for (const pb::Message* pair : sorted_pairs(message, field)) {
-            out += (out.empty() ? "{" : ",") +
-                   json_quote(pair->GetReflection()->GetString(*pair, field.message_type()->map_key())) + ":" +
-                   value(*pair, *field.message_type()->map_value(), -1);
+            const std::string name = pair->GetReflection()->GetString(*pair, field.message_type()->map_key());
+            out += (out.empty() ? "{" : ",") + json_quote(name) + ":" +
+                   value(*pair, *field.message_type()->map_value(), -1, options_of(field), name);
         }
         return out.empty() ? "{}" : out + "}";
     }

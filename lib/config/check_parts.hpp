@@ -1,0 +1,45 @@
+// What the parts of check() share. Private to the configuration library.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "lbcluster/base/address.hpp"
+#include "lbcluster/config/check.hpp"
+
+namespace lbcluster::config {
+
+class Reporter {
+  public:
+    Reporter(const std::string& file, const Positions& positions, Problems& problems)
+        : file_(file), positions_(positions), problems_(problems) {}
+
+    void error(const std::string& path, const std::string& message, const std::string& hint) const {
+        add(path, message, hint, false);
+    }
+    void warning(const std::string& path, const std::string& message, const std::string& hint) const {
+        add(path, message, hint, true);
+    }
+
+  private:
+    void add(const std::string& path, const std::string& message, const std::string& hint, bool warning) const {
+        if (problems_.size() >= problems_max) return;
+        const Position position = positions_.find(path);
+        problems_.push_back({file_, position.line, position.column, path + ": " + message, hint, warning});
+    }
+
+    const std::string& file_;
+    const Positions& positions_;
+    Problems& problems_;
+};
+
+// Why no node can have this address for itself; nullptr: it can.
+const char* unusable(const IpAddress& address);
+
+// Addresses that belong to one of the two nodes, and what they are there.
+using OwnAddresses = std::map<IpAddress, std::string>;
+
+void check_services(const NodeFile* node, const ClusterFile& cluster, const std::optional<Facts>& facts,
+                    const OwnAddresses& own, const Reporter& report);
+
+}  // namespace lbcluster::config

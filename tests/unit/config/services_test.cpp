@@ -1,0 +1,241 @@
+// Virtual services in the configuration (L4-1, L4-2, L4-6, L7-8, HC-1 to HC-4, OP-1): what is accepted, what is refused
+// and how it is told, and what follows from it.
+#include "lbcluster/config/services.hpp"
+
+#include <gtest/gtest.h>
+
+#include "lbcluster/config/load.hpp"
+#include "lbcluster/config/schema.hpp"
+
+namespace lbcluster::config {
+namespace {
+
+// The one of the specification, both guides in it.
+const std::string documented = R"(
+virtual_services:
+  - label: Papercut_WUI                     # as in the PaperCut guide
+    address: 172.24.11.38
+    ports: [9191, 9192, 9193]               # numbers, "8000-8010", or all
+    protocol: tcp                           # tcp | udp | tcp/udp
+    method: dr                              # layer 4: dr | nat | snat | tun; layer 7: proxy
+    scheduler: wlc
+    check:
+      type: negotiate                       # connect (default) | negotiate | ping | external | always_up | always_down
+      protocol: http
+      port: 9191                            # empty: the first of the service's ports
+      request: /api/health/application-server/status?disk-threshold-mb=1&Authorization=KEY
+      expect_status: [200]
+      standby_status: [503]                 # healthy but not serving
+      interval: 30s
+      timeout: 5s
+      fall: 3
+      rise: 2
+    real_servers:
+      - {label: App_Svr1, address: 172.24.11.36, weight: 100, min_connections: 0, max_connections: 0}
+      - {label: App_Svr2, address: 172.24.11.37, state: drain}     # online (default) | drain | halt
+  - label: DA_VIP                           # as in the Dynamyx guide
+    address: 192.168.86.166
+    ports: [9001]
+    method: proxy
+    mode: tcp                               # tcp | http
+    scheduler: leastconn                    # layer 7
+    persistence: none
+    timeouts: {client: 5m, server: 5m}
+    fallback: page
+    real_servers:
+      - {label: DA1, address: 192.168.86.50, port: 9001}
+      - {label: DA2, address: 192.168.86.51, port: 9001}
+)";
+
+LoadResult load(const std::string& cluster) { return load_texts(std::nullopt, cluster, "cluster.yaml", std::nullopt); }
+
+ClusterConfig read(const std::string& cluster) {
+    const LoadResult loaded = load(cluster);
+    EXPECT_TRUE(loaded.ok()) << format(loaded.problems);
+    return loaded.cluster.config;
+}
+
+TEST(Services, TheDocumentedExampleIsAccepted) {
+    const LoadResult loaded = load(documented);
+    EXPECT_EQ(format(loaded.problems), "");
+    const auto& services = loaded.effective_cluster.virtual_services();
+    ASSERT_EQ(services.size(), 2);
+    EXPECT_EQ(services[0].check().fall(), 3U);
+    EXPECT_EQ(services[0].real_servers(1).state(), SERVER_STATE_DRAIN);
+    EXPECT_EQ(services[0].real_servers(1).weight(), 100U);
+    EXPECT_TRUE(services[1].persistence().none());
+    EXPECT_TRUE(services[1].fallback().page());
+    EXPECT_EQ(services[1].check().type(), CHECK_TYPE_CONNECT);  // it exists by itself
+}
+
+TEST(Services, WhatIsReadIsWrittenTheSame) {
+    const ClusterConfig first = read(documented);
+    const ClusterConfig again = read(to_yaml(first));
+    EXPECT_EQ(first.SerializeAsString(), again.SerializeAsString());
+    EXPECT_NE(to_yaml(first).find("persistence: none\n"), std::string::npos);
+    EXPECT_NE(to_json(first).find("\"fallback\":\"page\""), std::string::npos);
+}
+
+TEST(Services, SecretsInRequestsAndHeadersAreMasked) {
+    ClusterConfig cluster = read(documented);
+    Check& check = *cluster.mutable_virtual_services(0)->mutable_check();
+    (*check.mutable_headers())["Authorization"] = "Bearer abc";
+    (*check.mutable_headers())["Accept"] = "text/plain";
+    const std::string shown = to_yaml(cluster, Secrets::masked) + to_json(cluster);
+    EXPECT_NE(shown.find("disk-threshold-mb=1&Authorization=***"), std::string::npos) << shown;
+    EXPECT_EQ(shown.find("KEY"), std::string::npos) << shown;
+    EXPECT_EQ(shown.find("Bearer"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("text/plain"), std::string::npos) << shown;
+    EXPECT_NE(to_yaml(cluster).find("Authorization=KEY"), std::string::npos);
+    check.set_send("GET / HTTP/1.0\\r\\nAuthorization: Basic abc\\r\\nHost: x\\r\\n");
+    const std::string sent = to_yaml(cluster, Secrets::masked);
+    EXPECT_EQ(sent.find("Basic"), std::string::npos) << sent;
+    EXPECT_NE(sent.find("Host: x"), std::string::npos) << sent;
+}
+
+TEST(Services, OneValueNeedsNoBrackets) {
+    const ClusterConfig cluster = read(
+        "virtual_services: [{label: a, address: 10.0.0.1, ports: all, method: nat,"
+        " check: {port: 80}}]\n");
+    ASSERT_EQ(cluster.virtual_services(0).ports_size(), 1);
+    EXPECT_TRUE(parse_port_range(cluster.virtual_services(0).ports(0))->is_all());
+    EXPECT_EQ(first_port_of(cluster.virtual_services(0)), 0);
+}
+
+TEST(Services, PortsAreNumbersRangesOrAll) {
+    EXPECT_EQ(parse_port_range("80"), (PortRange{80, 80}));
+    EXPECT_EQ(parse_port_range("8000-8010"), (PortRange{8000, 8010}));
+    EXPECT_TRUE(parse_port_range("all")->is_all());
+    for (const char* bad : {"", "0", "65536", "80-", "-80", "90-80", "80-90-100", "80 ", "0x50", "http", "+80"}) {
+        EXPECT_FALSE(parse_port_range(bad)) << bad;
+    }
+}
+
+TEST(Services, EachAddressIsAFloatingIpOnce) {
+    const ClusterConfig cluster = read(
+        "floating_ips: [{address: 10.0.0.1/24, interface: eth3}, {address: 10.0.0.9}]\n"
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80]}\n"
+        "  - {label: b, address: 10.0.0.2, ports: [80]}\n"
+        "  - {label: c, address: 10.0.0.2, ports: [81]}\n"
+        "  - {label: d, address: 10.0.0.3, ports: [80], enabled: false}\n");
+    std::string all;
+    for (const FloatingIp& ip : all_floating_ips(cluster)) all += ip.address() + "," + ip.label() + " ";
+    EXPECT_EQ(all, "10.0.0.1/24, 10.0.0.9, 10.0.0.2,b ");
+}
+
+TEST(Services, DerivedDefaults) {
+    const ClusterConfig cluster = read(
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80], check: {interval: 1s},\n"
+        "     real_servers: [{label: s, address: 10.0.0.5}, {label: t, address: 10.0.0.6, enabled: false}]}\n"
+        "  - {label: b, address: 10.0.0.2, ports: [80], method: proxy,\n"
+        "     real_servers: [{label: s, address: 10.0.0.5, port: 8080}]}\n");
+    const VirtualService& a = cluster.virtual_services(0);
+    const VirtualService& b = cluster.virtual_services(1);
+    EXPECT_EQ(scheduler_of(a), SCHEDULER_WLC);
+    EXPECT_EQ(scheduler_of(b), SCHEDULER_LEASTCONN);
+    EXPECT_EQ(timeout_of(a.check()), Duration{1s});
+    EXPECT_EQ(timeout_of(b.check()), Duration{3s});
+    EXPECT_EQ(servers_of(a).size(), 1U);
+    EXPECT_EQ(port_of(a, a.real_servers(0)), 80);
+    EXPECT_EQ(port_of(b, b.real_servers(0)), 8080);
+}
+
+// ---- what is refused: the whole text of the first problem ----
+
+struct Case {
+    const char* name;
+    std::string service;  // what follows label, address and ports
+    std::string problem;
+};
+class Refused : public testing::TestWithParam<Case> {};
+
+TEST_P(Refused, WithItsPlaceAndARemedy) {
+    const LoadResult loaded =
+        load("virtual_services:\n  - {label: a, address: 10.0.0.1, ports: [80], " + GetParam().service + "}\n");
+    EXPECT_EQ(loaded.problems.empty() ? "" : format(loaded.problems[0]), GetParam().problem);
+}
+
+std::string server(const std::string& text) { return "real_servers: [{label: s, address: 10.0.0.5, " + text + "}]"; }
+const std::string at = "cluster.yaml:2:";
+const std::string service = ": virtual_services[0]";
+
+INSTANTIATE_TEST_SUITE_P(
+    OP1, Refused,
+    testing::Values(
+        Case{"MisspeltKey", "schedular: wlc",
+             "cluster.yaml:2:48: 'schedular' is not a key of virtual_services[0]; did you mean 'scheduler'?"},
+        Case{"BadPort", "real_servers: [{label: s, address: 10.0.0.5, port: 70000}]",
+             at + "99" + service + ".real_servers[0].port: 70000 is more than 65535"},
+        Case{"WordOfPersistence", "persistence: non",
+             at + "61" + ": virtual_services[0].persistence is neither 'none' nor a mapping; did you mean 'none'?"},
+        Case{"ProxyUdp", "method: proxy, protocol: udp",
+             at + "73" + service + ".protocol: layer 7 serves TCP only, not udp; use a layer-4 method for UDP"},
+        Case{"Layer7SchedulerOnLayer4", "scheduler: leastconn",
+             at + "59" + service +
+                 ".scheduler: leastconn is a scheduler of layer 7, and dr is layer 4; use wlc, wrr, rr, lc, sed, nq, "
+                 "sh, dh, lblc, lblcr, mh, fo or ovf"},
+        Case{"PortTranslationWithDr", server("port: 8080"),
+             at + "99" + service +
+                 ".real_servers[0].port: dr cannot translate ports; remove it, or use nat, snat or proxy"},
+        Case{"CookieOnLayer4", "persistence: {cookie: {name: x}}",
+             at + "70" + service + ".persistence.cookie: layer 4 sees addresses only; use source_ip, or method: proxy"},
+        Case{"PageForUdp", "protocol: udp, fallback: page, check: {type: ping}",
+             at + "73" + service + ".fallback: the page is served over TCP only; use {address, port} for UDP"},
+        Case{"UnknownFallbackService", "fallback: {service: b}",
+             at + "68" + service + ".fallback.service: there is no virtual service 'b'"},
+        Case{"NegotiateWithoutProtocol", "check: {type: negotiate}",
+             at + "55" + service +
+                 ".check: negotiate needs a protocol; protocol: http, https, smtp, ... see docs/configuration.md"},
+        Case{"KeyOfAnotherProtocol", "check: {type: negotiate, protocol: redis, expect_status: [200]}",
+             at + "105" + service +
+                 ".check.expect_status: redis does not use it; remove it, or change type and protocol"},
+        Case{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
+             at + "103" + service + ".check.expect_regex: '(' is not a regular expression: Mismatched '(' and ')' in regular expression"},
+        Case{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
+             at + "79" + service +
+                 ".check.timeout: is longer than the interval; a probe must end before the next one begins"},
+        Case{"OwnVipAsServer", "real_servers: [{label: s, address: 10.0.0.1}]",
+             at + "83" + service +
+                 ".real_servers[0].address: is the service's own address; a real server has an address of its own"},
+        Case{"MixedFamilies", "real_servers: [{label: s, address: \"fd00::1\"}]",
+             at + "83" + service + ".real_servers[0].address: dr cannot mix IPv4 and IPv6; use tun or proxy"},
+        Case{"GroupWithAType", "check: {type: ping, all: [{type: connect}]}",
+             at + "55" + service +
+                 ".check: is a group of checks and has a type or protocol as well; put that into one of the group"},
+        Case{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
+             at + "85" + service + ".check.all[0].interval: belongs to the outer check; move it there"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(Services, ClashesNameBothPlaces) {
+    const LoadResult loaded = load(
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80, 81]}\n"
+        "  - {label: b, address: 10.0.0.1, ports: [\"70-90\"], method: nat}\n"
+        "  - {label: c, address: 10.0.0.1, ports: [80], protocol: udp, check: {type: ping}}\n"
+        "  - {label: a, address: 10.0.0.2, ports: [80]}\n");
+    EXPECT_EQ(format(loaded.problems),
+              "cluster.yaml:3:43: virtual_services[1].ports[0]: 10.0.0.1 port 70-90 belongs to virtual_services[0] (a) "
+              "already; use another address or port, or set enabled: false on one of them\n"
+              "cluster.yaml:5:13: virtual_services[3].label: 'a' is the label of virtual_services[0] already; each "
+              "virtual service has its own\n");
+}
+
+// L7-8
+TEST(Services, SnatAndLayer7DoNotShareARealServersPort) {
+    const LoadResult loaded = load(
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80], method: snat, real_servers: [{label: s, address: 10.0.0.5}]}\n"
+        "  - {label: b, address: 10.0.0.2, ports: [80], method: proxy, real_servers: [{label: s, address: 10.0.0.5}]}\n"
+        "  - {label: c, address: 10.0.0.3, ports: [81], method: snat, real_servers: [{label: s, address: "
+        "10.0.0.5}]}\n");
+    EXPECT_EQ(
+        format(loaded.problems),
+        "cluster.yaml:2:97: virtual_services[0].real_servers[0].address: 10.0.0.5 port 80 is behind layer 7 as well: "
+        "virtual_services[1].real_servers[0] (b); a layer-4 SNAT service and a layer-7 service cannot share a real "
+        "server's port\n");
+}
+
+}  // namespace
+}  // namespace lbcluster::config
