@@ -115,7 +115,7 @@ bool Core::peer_dead() {
     return due(silence_since() + deadtime());
 }
 
-bool Core::peer_alive() { return heard() && !peer_dead(); }
+bool Core::peer_alive() { return heard() && !peer_found_dead_ && !peer_dead(); }
 
 bool Core::peer_late() {
     if (!settings_.has_peer()) return false;
@@ -160,6 +160,7 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     if (verdict == Verdict::same_name) raised_.insert("same-name");
     if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
     deadtime_floor_ = Duration{0};
+    if (std::exchange(peer_found_dead_, false)) peer_back_ = true;
     if (verdict == Verdict::accepted_late) return verdict;
     saw_term(peer().highest_term());
     saw_term(peer().claim().term());
@@ -460,16 +461,16 @@ void Core::update_watches(Actions& out) {
     const bool late = settings_.has_peer() && peer_late();
     if (late && !peer_was_late_) probes_.reset();
     peer_was_late_ = late;
-    const bool dead = heard() && peer_dead();
-    if (dead && !peer_was_dead_) {
+    if (heard() && !peer_found_dead_ && peer_dead()) {
+        peer_found_dead_ = true;
         note(out, "peer-dead", Severity::warning,
              "nothing heard of " + peer_name() + " on any link for " + format_duration(deadtime()));
-    } else if (!dead && peer_was_dead_) {
+    } else if (peer_back_) {
         note(out, "peer-alive", Severity::info, "heartbeats of " + peer_name() + " are back");
         // It may have served meanwhile and let go before we could see it: put the caches right.
         if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
     }
-    peer_was_dead_ = dead;
+    peer_back_ = false;
 
     update_fitness();
     const FitnessValue& fitness = last_fitness_;

@@ -271,7 +271,8 @@ class Core {
     bool in_conflict_ = false;                 // both active, mine is the higher claim
     std::optional<Instant> deaf_lower_since_;  // peer active with a lower claim, not hearing me
     bool placed_by_operator_ = false;
-    bool peer_was_dead_ = false;
+    bool peer_found_dead_ = false;  // and not heard since: no lateness of ours brings it back to life
+    bool peer_back_ = false;        // heard again since the last step
     bool peer_was_late_ = false;
     std::optional<Instant> peer_unreached_since_;
     bool witnesses_gone_ = false;  // at the peer's last heartbeat neither node had reached a ping node for a deadtime

@@ -49,7 +49,7 @@ void Core::alarm(Actions& out, const std::string& id, const std::string& text, c
 void Core::update_alarms(Actions& out) {
     const bool active = activity_ == ACTIVITY_ACTIVE;
     if (settings_.has_peer()) {
-        const bool dead = peer_dead();
+        const bool dead = peer_found_dead_ || peer_dead();
         if (dead && active) {
             alarm(out, "peer-dead", "the peer is dead: this node serves alone", "bring the peer back");
         }
@@ -190,7 +190,7 @@ void Core::fill_status(Instant now, const std::function<std::uint64_t(Instant)>&
     };
     show(last_fitness_, *status.mutable_fitness());
 
-    const bool alive = heard() && now < silence_since() + deadtime();
+    const bool alive = heard() && !peer_found_dead_ && now < silence_since() + deadtime();
     bus::PeerStatus& p = *status.mutable_peer();
     p.set_state(!settings_.has_peer() ? "none" : (!heard() ? "unknown" : (alive ? "alive" : "dead")));
     p.set_heard(heard());

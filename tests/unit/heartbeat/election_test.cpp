@@ -384,6 +384,22 @@ TEST(Daemon, WithoutTheProbeItAdoptsOnlyWhenThePeerHadItsSay) {
 }
 
 // Who resigned claims nothing for one deadtime: the other one shall have the time to take over.
+// Seen in the lab: a busy machine's late loop made the dead peer alive for a deadtime, and a conflict of it.
+TEST(Daemon, BeingLateDoesNotBringADeadPeerBack) {
+    Pair p;
+    settle(p);
+    p.power_off(0);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 3s));
+    p.run(500ms);
+    p.freeze(1);
+    p.run(400ms);
+    p.thaw(1);
+    p.run(3s);
+    EXPECT_TRUE(p.active(1));
+    for (const char* kind : {"peer-alive", "conflict"}) EXPECT_FALSE(p.noted(1, kind)) << kind;
+    EXPECT_FALSE(p.alarmed(1, "both-active"));
+}
+
 TEST(Idle, WhoResignedWaitsOneDeadtime) {
     Pair p;
     settle(p);
