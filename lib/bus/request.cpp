@@ -208,7 +208,7 @@ Result<void> Wire::greet(const Frame& request) {
     if (!first.ok() || !second.ok()) {
         return first.ok() ? second.error() : first.error();
     }
-    const auto sent = send(first.value() + second.value());
+    auto sent = send(first.value() + second.value());
     // A server that turned us away may have said why before it closed.
     auto answer = receive();
     if (!answer.ok()) {
