@@ -15,6 +15,9 @@ void register_control(CLI::App& app, Context& context);
 
 void register_key(CLI::App& app, Context& context);
 void register_config(CLI::App& app, Context& context);
+void register_service(CLI::App& app, Context& context);
+void register_server(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
+void register_simulate(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

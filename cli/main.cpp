@@ -52,6 +52,7 @@ int run(int argc, char** argv) {
     register_floating_ip(app, context);
     register_config(app, context);
     register_key(app, context);
+    register_simulate(app, context);
     try {
         app.parse(argc, argv);
         if (app.get_subcommands().empty()) {  // not require_subcommand(): it would hide the name of an unknown verb
