@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "sim/commands.hpp"
+#include "sim/run/picture.hpp"
 #include "sim/run/report.hpp"
 
 namespace lbcluster::sim {
@@ -46,6 +47,19 @@ std::string stem(const std::string& file) {
     return name.substr(0, name.rfind('.'));
 }
 
+// With several scenarios each gets a file of its own: out.svg -> out-crash.svg.
+bool write_picture(const Loaded& scenario, const RunResult& result, const Wish& wish) {
+    const std::size_t dot = wish.timeline.rfind('.');
+    std::string path = wish.timeline;
+    if (wish.files.size() > 1) path = path.substr(0, dot) + "-" + stem(scenario.file) + path.substr(dot);
+    std::ofstream file(path, std::ios::binary);
+    file << (path.ends_with(".html") ? html_page(scenario, result) : svg_picture(scenario, result));
+    file.close();
+    if (file) return true;
+    std::fprintf(stderr, "lbcluster-sim: cannot write '%s': %s\n", path.c_str(), std::strerror(errno));
+    return false;
+}
+
 int run_one(const std::string& file, const Wish& wish) {
     const Loaded scenario = load_scenario(file);
     if (!scenario.ok()) return print_problems(scenario);
@@ -66,6 +80,7 @@ int run_one(const std::string& file, const Wish& wish) {
         std::fputs(text_report(scenario, result, {color, wish.why}).c_str(), stdout);
     }
     std::fflush(stdout);
+    if (!wish.timeline.empty() && !write_picture(scenario, result, wish)) return exit_failed;
     return result.good() ? exit_done : exit_failed;
 }
 
@@ -103,6 +118,11 @@ void register_run(CLI::App& app, int& exit_code) {
     verb->add_flag("--why", wish->why, "With what each decision was based on");
     verb->add_flag("--quiet", wish->quiet, "One line for each scenario");
     verb->add_option("--pcap", wish->pcap, "Write what each interface saw to this folder, for Wireshark");
+    verb->add_option("--timeline", wish->timeline, "Write a picture to FILE.svg, or a page with it to FILE.html")
+        ->check([](const std::string& file) {
+            return file.ends_with(".svg") || file.ends_with(".html") ? ""
+                                                                     : "'" + file + "' ends neither in .svg nor .html";
+        });
     verb->callback([wish, &exit_code] { exit_code = run_all(*wish); });
 }
 
