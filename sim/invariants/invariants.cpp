@@ -129,6 +129,7 @@ void Invariants::on_activity(Node& node, hb::Activity before) {
     }
     // 8: every transition has a recorded reason.
     if (!std::exchange(seen.reason, false)) fail(8, node.name() + " changed its activity and recorded no reason");
+    changed_at_ = world_now();
     look_at_agreement();
     caches_.set(10s, [this] { judge_caches(); });
 }
@@ -356,8 +357,9 @@ void Invariants::look_at_agreement() {
     if (!healthy()) return agreement_.cancel();
     // From the last disturbance: sessions, fitness (known after deadtime), a planned move, a resignation's rest.
     const Duration bound = 4 * deadtime() + 10 * keepalive() + address_time() + 200ms;
-    Instant since = disturbed_at_;
-    agreement_.set(std::max<Duration>(since + bound - world_now(), Duration{0}), [this] { judge_agreement(); });
+    // A hand-over (failback, fitness) may be under way long after: looked at when it is over.
+    const Instant settled = std::max(disturbed_at_ + bound, changed_at_ + 2 * deadtime());
+    agreement_.set(std::max<Duration>(settled - world_now(), Duration{0}), [this] { judge_agreement(); });
 }
 
 void Invariants::judge_agreement() {

@@ -105,6 +105,7 @@ class Invariants : public Observer {
     std::map<const Node*, Seen> seen_;
 
     Instant disturbed_at_ = beginning;  // the newest change from outside
+    Instant changed_at_ = beginning;    // the newest change of an activity
     std::size_t faults_ = 0;            // lasting ones that are on
     std::size_t role_relevant_ = 0;     // begun and ended so far
     bool only_differences_ = true;      // so far only faults of invariant 10

@@ -65,8 +65,10 @@ void Keeper::set_target(Target target, Instant permit) {
 }
 
 void Keeper::permit(Instant until) {
+    // After a pause the renewals have waited for this.
+    const bool missing = !permitted(machine_.now());
     permit_ = std::max(permit_, until);
-    if (!verified_) wake(Duration{0});
+    if (missing || !verified_) wake(Duration{0});
 }
 
 void Keeper::hold_back(bool on) {
