@@ -16,6 +16,7 @@ int run(int argc, char** argv) {
     app.set_version_flag("--version", "lbcluster-sim " LBCLUSTER_VERSION);
     app.require_subcommand(1);
     register_run(app, exit_code);
+    register_swarm(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked) {  // --help, --version
