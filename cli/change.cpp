@@ -14,6 +14,9 @@
 
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "lbcluster/config/load.hpp"
+#include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/services.hpp"
 #include "lbcluster/net/netlink.hpp"
 
 namespace lbcluster::cli {
@@ -84,8 +87,27 @@ std::set<IpPrefix> named_floating_ips(const Context& context) {
         for (const auto& one : node->floating_ips()) add(one.address());
     }
     const auto loaded = config::load(context.paths, std::nullopt);
-    for (const auto& one : loaded.cluster.config.floating_ips()) add(one.address());
+    for (const auto& one : config::all_floating_ips(loaded.cluster.config)) add(one.address());
     return named;
+}
+
+// '#' outside of quotes, at the start of a line or after a blank.
+bool has_comments(const std::string& text) {
+    char quote = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        const bool after_blank = i == 0 || text[i - 1] == ' ' || text[i - 1] == '\t' || text[i - 1] == '\n';
+        if (quote == '"' && c == '\\') {
+            ++i;
+        } else if (quote != 0) {
+            if (c == quote) quote = 0;
+        } else if (c == '#' && after_blank) {
+            return true;
+        } else if ((c == '"' || c == '\'') && (after_blank || text[i - 1] == '{' || text[i - 1] == '[')) {
+            quote = c;
+        }
+    }
+    return false;
 }
 
 std::string list_of(const std::vector<std::string>& words) {
@@ -218,6 +240,35 @@ void report_applied(Context& context, const config::Applied& applied, const Chan
     text += waited.applied_by.empty() ? ".\n" : ", applied by " + list_of(waited.applied_by) + ".\n";
     for (const std::string& note : notes) text += harmless(note) + "\n";
     print(text);
+}
+
+// The configuration in force, to be changed; nothing after a refusal.
+std::optional<config::LoadResult> load_for_change(Context& context) {
+    if (!may_change(context)) return std::nullopt;
+    auto loaded = config::load(context.paths, machine_facts(context));
+    if (loaded.ok()) return loaded;
+    report_refusal(context, {{"the configuration is not valid as it stands", "", 0}, loaded.problems});
+    return std::nullopt;
+}
+
+void commit(Context& context, const config::LoadResult& loaded, const config::ClusterConfig& cluster,
+            const ChangeOptions& options, const std::string& what, std::vector<std::string> notes, Json extra) {
+    config::Change change;
+    change.author = author();
+    change.reason = options.reason.empty() ? what : options.reason;
+    change.expected_digest = loaded.digest;
+    const auto before = config::read_text(context.paths.cluster_file());
+    const auto applied = config::apply(context.paths, config::to_yaml(cluster), "cluster.yaml (as it would be)",
+                                       machine_facts(context), change);
+    if (!applied) return report_refusal(context, applied.error());
+    if (applied->changed && before && has_comments(*before)) {
+        const std::uint64_t kept_in = loaded.revision != 0 ? loaded.revision : applied->hand_edit.value_or(0);
+        notes.push_back("The comments in cluster.yaml were dropped; they still stand in revision " +
+                        std::to_string(kept_in) + " (lbcluster config diff " + std::to_string(kept_in) +
+                        "). A 'note' is what lasts.");
+        extra["comments_dropped"] = {{"revision", kept_in}};
+    }
+    report_applied(context, *applied, options, notes, extra);
 }
 
 }  // namespace lbcluster::cli

@@ -37,6 +37,15 @@ Json problems_json(const config::Problems& problems);
 // Problems to stderr (or in the JSON error), exit code 3; other errors with theirs.
 void report_refusal(Context& context, const config::Refusal& refusal);
 
+// The configuration in force, to be changed by a verb; nothing after a refusal.
+std::optional<config::LoadResult> load_for_change(Context& context);
+
+// Renders `cluster` anew, puts it in force as a revision and reports. Says where comments that were dropped still
+// stand. `what`: the reason of the revision, unless the user gave one.
+void commit(Context& context, const config::LoadResult& loaded, const config::ClusterConfig& cluster,
+            const ChangeOptions& options, const std::string& what, std::vector<std::string> notes = {},
+            Json extra = Json::object());
+
 // Waits for the daemons, prints what was done. `notes` are further lines for people, `extra` further keys for scripts.
 void report_applied(Context& context, const config::Applied& applied, const ChangeOptions& options,
                     const std::vector<std::string>& notes = {}, const Json& extra = Json::object());

@@ -25,62 +25,12 @@ struct Options : ChangeOptions {
     std::optional<std::string> note;
 };
 
-// '#' outside of quotes, at the start of a line or after a blank.
-bool has_comments(const std::string& text) {
-    char quote = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        const bool after_blank = i == 0 || text[i - 1] == ' ' || text[i - 1] == '\t' || text[i - 1] == '\n';
-        if (quote == '"' && c == '\\') {
-            ++i;
-        } else if (quote != 0) {
-            if (c == quote) quote = 0;
-        } else if (c == '#' && after_blank) {
-            return true;
-        } else if ((c == '"' || c == '\'') && (after_blank || text[i - 1] == '{' || text[i - 1] == '[')) {
-            quote = c;
-        }
-    }
-    return false;
-}
-
 int find(const config::ClusterConfig& cluster, const IpAddress& address) {
     for (int i = 0; i < cluster.floating_ips_size(); ++i) {
         const auto prefix = IpPrefix::parse(cluster.floating_ips(i).address());
         if (prefix && prefix->address == address) return i;
     }
     return -1;
-}
-
-// The configuration in force, to be changed; nothing after a refusal.
-std::optional<config::LoadResult> load_for_change(Context& context) {
-    if (!may_change(context)) return std::nullopt;
-    auto loaded = config::load(context.paths, machine_facts(context));
-    if (loaded.ok()) return loaded;
-    report_refusal(context, {{"the configuration is not valid as it stands", "", 0}, loaded.problems});
-    return std::nullopt;
-}
-
-void commit(Context& context, const config::LoadResult& loaded, const config::ClusterConfig& cluster,
-            const Options& options, const std::string& what) {
-    config::Change change;
-    change.author = author();
-    change.reason = options.reason.empty() ? what : options.reason;
-    change.expected_digest = loaded.digest;
-    const auto before = config::read_text(context.paths.cluster_file());
-    const auto applied = config::apply(context.paths, config::to_yaml(cluster), "cluster.yaml (as it would be)",
-                                       machine_facts(context), change);
-    if (!applied) return report_refusal(context, applied.error());
-    std::vector<std::string> notes;
-    Json extra = Json::object();
-    if (applied->changed && before && has_comments(*before)) {
-        const std::uint64_t kept_in = loaded.revision != 0 ? loaded.revision : applied->hand_edit.value_or(0);
-        notes.push_back("The comments in cluster.yaml were dropped; they still stand in revision " +
-                        std::to_string(kept_in) + " (lbcluster config diff " + std::to_string(kept_in) +
-                        "). A 'note' is what lasts.");
-        extra["comments_dropped"] = {{"revision", kept_in}};
-    }
-    report_applied(context, *applied, options, notes, extra);
 }
 
 std::optional<IpPrefix> parse_address(Context& context, const std::string& text) {

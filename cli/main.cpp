@@ -49,6 +49,8 @@ int run(int argc, char** argv) {
     register_status(app, context);
     register_events(app, context);
     register_control(app, context);
+    register_service(app, context);
+    register_server(app, context);
     register_floating_ip(app, context);
     register_config(app, context);
     register_key(app, context);

@@ -1,8 +1,10 @@
 // parse_yaml() and with_defaults(): one walk over the descriptors, one function a kind of value.
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <regex>
 
 #include "lbcluster/base/address.hpp"
@@ -116,6 +118,52 @@ class Reader {
 
     [[nodiscard]] std::string container(const std::string& path) const {
         return path.empty() ? file_.substr(file_.rfind('/') + 1) : path;
+    }
+
+    void assign_whole(const std::string& value, const std::string& path, const Field& field, pb::Message& out) {
+        out.GetReflection()->ClearField(&out, &field);
+        if (value.empty()) return;
+        YamlNode node;
+        const bool one_word = is_mapping(field) && !field.is_repeated() && !words_of(*field.message_type()).empty() &&
+                              value.front() != '{';
+        const bool list = field.is_repeated() && !field.is_map() && !is_mapping(field) && value.front() != '[';
+        if (list) {
+            node.kind = YamlNode::Kind::sequence;
+            for (std::size_t at = 0; at <= value.size();) {
+                const std::size_t comma = std::min(value.find(',', at), value.size());
+                YamlNode item;
+                item.kind = YamlNode::Kind::scalar;
+                item.text = value.substr(at, comma - at);
+                node.items.push_back(std::move(item));
+                at = comma + 1;
+            }
+        } else if (one_word || (!is_mapping(field) && !field.is_repeated())) {
+            node.kind = YamlNode::Kind::scalar;
+            node.text = value;
+        } else if (!parse_tree(value, path, node, problems_)) {
+            return;
+        }
+        any(node, path, field, out);
+    }
+
+    void assign_pair(const std::string& key, const std::string& value, const std::string& path, const Field& field,
+                     pb::Message& out) {
+        const pb::Reflection& r = *out.GetReflection();
+        const Field& key_field = *field.message_type()->map_key();
+        for (int n = r.FieldSize(out, &field) - 1; n >= 0; --n) {
+            const pb::Message& pair = r.GetRepeatedMessage(out, &field, n);
+            if (pair.GetReflection()->GetString(pair, &key_field) != key) continue;
+            r.SwapElements(&out, &field, n, r.FieldSize(out, &field) - 1);
+            r.RemoveLast(&out, &field);
+        }
+        if (value.empty()) return;
+        YamlNode text;
+        text.kind = YamlNode::Kind::scalar;
+        text.text = value;
+        YamlNode node;
+        node.kind = YamlNode::Kind::mapping;
+        node.entries.push_back({key, {}, std::move(text)});
+        free_mapping(node, path, field, out);
     }
 
     void unknown_key(const YamlNode::Entry& entry, const std::string& path, const pb::Descriptor& type) {
@@ -300,6 +348,31 @@ class Reader {
     }
 
   public:
+    // One step of assign(): `rest` is what is left of the dotted path below `path`.
+    void assign(std::string_view rest, const std::string& value, const std::string& path, pb::Message& out) {
+        const std::size_t dot = rest.find('.');
+        const std::string name(rest.substr(0, dot));
+        const Field* field = out.GetDescriptor()->FindFieldByName(name);
+        const std::string here = path.empty() ? name : path + "." + name;
+        if (field == nullptr || options_of(*field).word()) {
+            unknown_key({name, {}, {}}, path, *out.GetDescriptor());
+            return;
+        }
+        if (dot == std::string_view::npos) return assign_whole(value, here, *field, out);
+        const std::string_view below = rest.substr(dot + 1);
+        if (field->is_map()) {
+            assign_pair(std::string(below), value, here, *field, out);
+        } else if (is_mapping(*field) && !field->is_repeated()) {
+            pb::Message& target = *out.GetReflection()->MutableMessage(&out, field);
+            // A word (`persistence: none`) gives way to what is said now.
+            for (const Field* word : words_of(*field->message_type()))
+                target.GetReflection()->ClearField(&target, word);
+            assign(below, value, here, target);
+        } else {
+            report({}, here + " has no keys of its own", "write " + here + "=VALUE");
+        }
+    }
+
     // Sets or appends one value; an empty message says that it is right.
     static Error set_scalar(const std::string& text, const Field& field, pb::Message& out, const KeyOptions& options) {
         switch (field.cpp_type()) {
@@ -496,6 +569,21 @@ bool parse_yaml(std::string_view text, const std::string& file, pb::Message& out
         problems.begin() + static_cast<std::ptrdiff_t>(before), problems.end(),
         [](const Problem& a, const Problem& b) { return a.line != b.line ? a.line < b.line : a.column < b.column; });
     return problems.size() == before;
+}
+
+Problems assign(pb::Message& message, std::string_view key, const std::string& value) {
+    Problems problems;
+    Positions positions;
+    const std::unique_ptr<pb::Message> changed(message.New());
+    changed->CopyFrom(message);
+    std::string type = "a";  // VirtualService: a virtual service
+    for (const char c : message.GetDescriptor()->name()) {
+        if (std::isupper(static_cast<unsigned char>(c)) != 0) type += ' ';
+        type += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    }
+    Reader(type, positions, problems).assign(key, value, "", *changed);
+    if (problems.empty()) message.CopyFrom(*changed);
+    return problems;
 }
 
 void with_defaults(pb::Message& message) {

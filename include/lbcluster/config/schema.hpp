@@ -44,6 +44,11 @@ class Positions {
 bool parse_yaml(std::string_view text, const std::string& file, google::protobuf::Message& out, Positions& positions,
                 Problems& problems);
 
+// Sets one value by its dotted path, as the CLI's KEY=VALUE does: `check.type`, `weight`, `check.headers.Host`. A list
+// of single values is written a,b,c; a mapping or a list of mappings as in YAML, [{...}, {...}]. An empty value takes
+// the key out of the message. Complaints carry no place; the message is unchanged if there are any.
+Problems assign(google::protobuf::Message& message, std::string_view key, const std::string& value);
+
 // Sets every unset field that has a default in the schema, in sub-messages too. An unset sub-message is made only
 // where the schema says `always`.
 void with_defaults(google::protobuf::Message& message);

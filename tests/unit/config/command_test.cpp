@@ -184,5 +184,79 @@ TEST_F(ConfigCommand, WaitsUntilTheDaemonsHaveAppliedIt) {
     EXPECT_THAT(refused.out, HasSubstr("heartbeatd: no such thing"));
 }
 
+// OP-1, HC-5, RE-4: virtual services and real servers by KEY=VALUE; drain and halt are configuration.
+TEST_F(ConfigCommand, ServicesAndServers) {
+    put("cluster.yaml", "{}\n");
+    EXPECT_EQ(lbcluster("service add web address=10.0.0.1 ports=80,443 method=nat check.type=negotiate "
+                        "check.protocol=http check.request='/a?password=x&b=1' note='a b'")
+                  .exit_code,
+              0);
+    EXPECT_EQ(lbcluster("server add web s1 address=10.0.0.5 weight=50").exit_code, 0);
+    EXPECT_EQ(lbcluster("server add web s2 address=10.0.0.6").exit_code, 0);
+    EXPECT_EQ(lbcluster("server drain web s2").exit_code, 0);
+    const Json listed = lbcluster("--json service list").json()["services"][0];
+    EXPECT_EQ(listed["ports"], Json::parse(R"(["80","443"])"));
+    EXPECT_EQ(listed["scheduler"], "wlc");
+    EXPECT_EQ(listed["layer"], 4);
+    EXPECT_EQ(listed["check"]["request"], "/a?password=***&b=1");
+    EXPECT_EQ(listed["servers"][0]["weight"], 50);
+    EXPECT_EQ(listed["servers"][1]["state"], "drain");
+    EXPECT_THAT(get("cluster.yaml"), HasSubstr("password=x"));
+
+    EXPECT_EQ(lbcluster("server online web s2").exit_code, 0);
+    EXPECT_EQ(lbcluster("server halt web s1").exit_code, 0);
+    EXPECT_EQ(lbcluster("service set web persistence.source_ip.mask=24 check.request= note=").exit_code, 0);
+    EXPECT_EQ(lbcluster("service set web persistence=none").exit_code, 0);
+    const Json servers = lbcluster("--json server list web").json()["servers"];
+    EXPECT_EQ(servers[0]["state"], "halt");
+    EXPECT_EQ(servers[1]["state"], "online");
+    EXPECT_THAT(get("cluster.yaml"),
+                ::testing::AllOf(HasSubstr("persistence: none"), ::testing::Not(HasSubstr("note"))));
+    EXPECT_EQ(lbcluster("server delete web s1").exit_code, 0);
+    EXPECT_EQ(lbcluster("service delete web").exit_code, 0);
+    EXPECT_EQ(lbcluster("--json service list").json()["services"].size(), 0U);
+}
+
+TEST_F(ConfigCommand, MistakesInServicesChangeNothing) {
+    put("cluster.yaml", "virtual_services: [{label: web, address: 10.0.0.1, ports: [80]}]\n");
+    const std::string before = get("cluster.yaml");
+    const auto expect = [&](const std::string& words, int code, const std::string& text) {
+        const Outcome outcome = lbcluster(words);
+        EXPECT_EQ(outcome.exit_code, code) << words << outcome.out;
+        EXPECT_THAT(outcome.out, HasSubstr(text)) << words;
+        EXPECT_EQ(get("cluster.yaml"), before) << words;
+    };
+    expect("service set web schedular=wlc", 3, "did you mean 'scheduler'?");
+    expect("service set web check.type=pong", 3, "did you mean 'ping'?");
+    expect("service set web ports=80,90000", 3, "is not a port");
+    expect("service set web label.x=1", 3, "label has no keys of its own");
+    expect("service set web weight", 2, "not KEY=VALUE");
+    expect("service set wep note=x", 1, "did you mean 'web'?");
+    expect("service add web address=10.0.0.2 ports=80", 5, "already");
+    expect("service add new address=10.0.0.1 ports=80", 3, "belongs to virtual_services[0] (web) already");
+    expect("service add new address=10.0.0.2", 3, "has no 'ports'");
+    expect("server add web s address=10.0.0.1", 3, "the service's own address");
+    expect("server drain web s", 1, "has no real server 's'");
+}
+
+// OP-3
+TEST_F(ConfigCommand, ADuplicateThatClashesIsDisabledAndGetsANumber) {
+    put("cluster.yaml",
+        "virtual_services: [{label: web, address: 10.0.0.1, ports: [80], real_servers: [{label: s, "
+        "address: 10.0.0.5}]}]\n");
+    const Outcome clashing = lbcluster("service duplicate web");
+    EXPECT_EQ(clashing.exit_code, 0) << clashing.out;
+    EXPECT_THAT(clashing.out, ::testing::AllOf(HasSubstr("'web-1'"), HasSubstr("disabled")));
+    const Outcome other = lbcluster("service duplicate web other address=10.0.0.2");
+    EXPECT_EQ(other.exit_code, 0) << other.out;
+    EXPECT_THAT(other.out, ::testing::Not(HasSubstr("Warning")));
+    const Json services = lbcluster("--json service list").json()["services"];
+    ASSERT_EQ(services.size(), 3U);
+    EXPECT_EQ(services[1]["enabled"], false);
+    EXPECT_EQ(services[2]["label"], "other");
+    EXPECT_EQ(services[2]["enabled"], true);
+    EXPECT_EQ(services[2]["servers"][0]["address"], "10.0.0.5");
+}
+
 }  // namespace
 }  // namespace lbcluster::bus

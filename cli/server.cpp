@@ -1,0 +1,136 @@
+// lbcluster server ...: the real servers of a virtual service. Drain, halt and online are configuration: they survive
+// restarts, failovers and replication (HC-5, RE-4).
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "change.hpp"
+#include "commands.hpp"
+#include "context.hpp"
+#include "lbcluster/config/load.hpp"
+#include "service_view.hpp"
+
+namespace lbcluster::cli {
+namespace {
+
+struct Options : ChangeOptions {
+    std::string service;
+    std::string label;
+    std::vector<std::string> words;
+};
+
+void list(Context& context, const Options& options) {
+    const auto loaded = config::load(context.paths, machine_facts(context));
+    if (!loaded.ok()) return report_refusal(context, {{"the configuration is not valid", "", 0}, loaded.problems});
+    const config::ClusterConfig& cluster = loaded.effective_cluster;
+    if (!options.service.empty() && find_service(cluster, options.service) < 0) {
+        return fail_no_service(context, cluster, options.service);
+    }
+    Json servers = Json::array();
+    std::string text;
+    for (const config::VirtualService& service : cluster.virtual_services()) {
+        if (!options.service.empty() && service.label() != options.service) continue;
+        for (const config::RealServer& server : service.real_servers()) {
+            Json one{{"service", service.label()}};
+            one.update(server_json(service, server));
+            servers.push_back(std::move(one));
+            text += (options.service.empty() ? service.label() + "  " : "") + server_text(service, server);
+        }
+    }
+    if (context.json) return print_json({{"servers", servers}});
+    print(text.empty() ? "There are no real servers.\n" : text);
+}
+
+// Loads, finds the service, lets `change` work on it, puts it in force.
+template <class Change>
+void with_service(Context& context, const Options& options, const std::string& what, const Change& change) {
+    const auto loaded = load_for_change(context);
+    if (!loaded) return;
+    config::ClusterConfig cluster = loaded->cluster.config;
+    const int index = find_service(cluster, options.service);
+    if (index < 0) return fail_no_service(context, cluster, options.service);
+    if (!change(*cluster.mutable_virtual_services(index))) return;
+    commit(context, *loaded, cluster, options, "server " + what + " " + options.service + " " + options.label);
+}
+
+void add(Context& context, const Options& options) {
+    with_service(context, options, "add", [&](config::VirtualService& service) {
+        if (find_server(service, options.label) >= 0) {
+            fail(context, exit_refused,
+                 {"virtual service '" + service.label() + "' has a real server '" + options.label + "' already",
+                  "'lbcluster server set' changes it"});
+            return false;
+        }
+        config::RealServer& server = *service.add_real_servers();
+        server.set_label(options.label);
+        return assign_words(context, server, options.words);
+    });
+}
+
+template <class Change>
+void with_server(Context& context, const Options& options, const std::string& what, const Change& change) {
+    with_service(context, options, what, [&](config::VirtualService& service) {
+        const int index = find_server(service, options.label);
+        if (index < 0) {
+            fail_no_server(context, service, options.label);
+            return false;
+        }
+        return change(service, index);
+    });
+}
+
+void set(Context& context, const Options& options) {
+    with_server(context, options, "set", [&](config::VirtualService& service, int index) {
+        return assign_words(context, *service.mutable_real_servers(index), options.words);
+    });
+}
+
+void remove(Context& context, const Options& options) {
+    with_server(context, options, "delete", [&](config::VirtualService& service, int index) {
+        service.mutable_real_servers()->DeleteSubrange(index, 1);
+        return true;
+    });
+}
+
+void set_state(Context& context, const Options& options, const std::string& what, config::ServerState state) {
+    with_server(context, options, what, [&](config::VirtualService& service, int index) {
+        service.mutable_real_servers(index)->set_state(state);
+        return true;
+    });
+}
+
+}  // namespace
+
+void register_server(CLI::App& app, Context& context) {
+    auto options = std::make_shared<Options>();
+    auto* server = app.add_subcommand("server", "Real servers: what stands behind a virtual service");
+    server->require_subcommand(1);
+
+    auto* list_verb = server->add_subcommand("list", "Those of all services, or of one");
+    list_verb->add_option("SERVICE", options->service, "Label of the virtual service");
+    list_verb->callback([&context, options] { list(context, *options); });
+
+    const auto verb = [&](const char* name, const char* text, bool words, auto act) {
+        auto* command = server->add_subcommand(name, text);
+        command->add_option("SERVICE", options->service, "Label of the virtual service")->required();
+        command->add_option("LABEL", options->label, "Label of the real server")->required();
+        if (words) {
+            command->add_option("KEY=VALUE", options->words,
+                                "Keys of the schema: address=10.0.0.5 weight=50; KEY= resets");
+        }
+        add_change_options(command, *options);
+        command->callback([&context, options, act] { act(context, *options); });
+    };
+    verb("add", "Add one", true, add);
+    verb("set", "Change one", true, set);
+    verb("delete", "Delete one", false, remove);
+    verb("drain", "No new connections, existing ones finish", false,
+         [](Context& c, const Options& o) { set_state(c, o, "drain", config::SERVER_STATE_DRAIN); });
+    verb("halt", "No connections at all", false,
+         [](Context& c, const Options& o) { set_state(c, o, "halt", config::SERVER_STATE_HALT); });
+    verb("online", "Back to work", false,
+         [](Context& c, const Options& o) { set_state(c, o, "online", config::SERVER_STATE_ONLINE); });
+}
+
+}  // namespace lbcluster::cli
