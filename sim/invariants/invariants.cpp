@@ -54,9 +54,10 @@ const hb::Settings& Invariants::settings() const { return world_.nodes().front()
 
 Duration Invariants::address_time() const {
     const Model& model = world_.scenario().scenario.model();
-    Duration sum = loop_time;
+    // A change that was under way before comes first.
+    Duration sum = loop_time + slowest_;
     for (const hb::FloatingIp& ip : settings().floating_ips) {
-        sum += to_duration(ip.address.address.is_v4() ? model.add_v4() : model.add_v6());
+        sum += slowest_ + to_duration(ip.address.address.is_v4() ? model.add_v4() : model.add_v6());
     }
     return sum;
 }
@@ -93,6 +94,7 @@ void Invariants::on_fault(const FaultPlan& fault, bool begins) {
     const FaultKind kind = fault.fault.fault();
     if (!is_forged_traffic(kind)) ++role_relevant_;
     if (!is_difference(kind) && !is_forged_traffic(kind)) only_differences_ = false;
+    if (kind == FAULT_KIND_SLOW_ADDRESSES) slowest_ = std::max(slowest_, to_duration(fault.fault.delay()));
     disturbed();
 }
 
@@ -178,7 +180,8 @@ void Invariants::on_change() {
 
 // ---- 1: one answers ----
 
-// A path for heartbeats on which nothing is wrong.
+// A path for heartbeats on which nothing is wrong. A kernel that does not know where the peer is asks once a second
+// (RFC 4861 RETRANS_TIMER; Linux does the same for ARP), whatever wants to be sent: until then nothing passes.
 bool Invariants::path_clean(const Node& from, const Node& to) const {
     for (const hb::LinkSetup& link : from.setup().links) {
         if (link.kind == hb::LinkKind::serial) {
@@ -189,7 +192,7 @@ bool Invariants::path_clean(const Node& from, const Node& to) const {
         const auto interface = from.machine().interface(link.interface);
         if (!interface) continue;
         const Network& network = from.machine().interfaces()[*interface].port->network();
-        if (network.clean(from.name(), to.name())) return true;
+        if (network.clean(from.name(), to.name()) && from.machine().neighbor(link.peer)) return true;
     }
     return false;
 }
@@ -198,6 +201,7 @@ void Invariants::look_at_both() {
     const auto serving = service_.serving();
     if (serving.size() < 2) {
         both_since_.reset();
+        path_since_.reset();
         both_.cancel();
         for (auto& [node, seen] : seen_) seen.heard_higher.reset();
         return;
@@ -229,9 +233,13 @@ void Invariants::judge_both() {
         if (!runs(*node)) continue;
         if (seen.heard_higher) until(*seen.heard_higher + release, node->name() + " heard the higher claim");
     }
-    if (runs(a) && runs(b) && path_clean(a, b) && path_clean(b, a)) {
+    if (!(runs(a) && runs(b) && path_clean(a, b) && path_clean(b, a))) {
+        path_since_.reset();
+    } else {
+        if (!path_since_) path_since_ = world_now();
         // A hand-over lasts its round trips; a session must first be made anew (a round trip, or a keepalive).
-        until(std::max(*both_since_, disturbed_at_) + 4 * keepalive() + release, "heartbeats pass in both directions");
+        until(std::max({*both_since_, disturbed_at_, *path_since_}) + 4 * keepalive() + release,
+              "heartbeats pass in both directions");
     }
     if (!end) {
         both_.cancel();
@@ -355,8 +363,9 @@ bool Invariants::healthy() const {
 
 void Invariants::look_at_agreement() {
     if (!healthy()) return agreement_.cancel();
-    // From the last disturbance: sessions, fitness (known after deadtime), a planned move, a resignation's rest.
-    const Duration bound = 4 * deadtime() + 10 * keepalive() + address_time() + 200ms;
+    // From the last disturbance: the kernels find each other (asked once a second), sessions, fitness (known after
+    // deadtime), a planned move, a resignation's rest.
+    const Duration bound = 1s + 4 * deadtime() + 10 * keepalive() + address_time() + 200ms;
     // A hand-over (failback, fitness) may be under way long after: looked at when it is over.
     const Instant settled = std::max(disturbed_at_ + bound, changed_at_ + 2 * deadtime());
     agreement_.set(std::max<Duration>(settled - world_now(), Duration{0}), [this] { judge_agreement(); });

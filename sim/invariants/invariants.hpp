@@ -112,6 +112,8 @@ class Invariants : public Observer {
     std::size_t moves_judged_ = 0;
 
     std::optional<Instant> both_since_;
+    std::optional<Instant> path_since_;  // heartbeats can pass in both directions, while both answer
+    Duration slowest_{0};                // that a change of an address took so far, by faults
     std::optional<Instant> nobody_since_;
     Timer both_;
     Timer nobody_;
