@@ -146,6 +146,11 @@ bool Core::peer_hears_me(Duration window) {
     return at && within(*at, window);
 }
 
+bool Core::peer_is_deaf() {
+    const Duration window = 2 * deadtime();
+    return heard_since_ && due(*heard_since_ + window) && !peer_hears_me(window);
+}
+
 bool Core::i_yield() const {
     if (!heard() || peer().primary() != settings_.primary) return !settings_.primary;
     return settings_.node > peer().sender();
@@ -156,10 +161,12 @@ bool Core::i_yield() const {
 Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& message, Actions& out) {
     begin(now);
     const bool was_heard = heard();
+    const bool after_silence = !was_heard || now_ >= session_.last_heard() + settings_.warntime;
     const auto [verdict, restarted] = session_.receive(now_, link, message);
     if (verdict == Verdict::same_name) raised_.insert("same-name");
     if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
     deadtime_floor_ = Duration{0};
+    if (after_silence || restarted || !heard_since_) heard_since_ = now_;
     if (std::exchange(peer_found_dead_, false)) peer_back_ = true;
     if (verdict == Verdict::accepted_late) return verdict;
     saw_term(peer().highest_term());

@@ -153,6 +153,8 @@ class Core {
     [[nodiscard]] bool is_peer_mac(const MacAddress& mac) const;
     [[nodiscard]] std::string peer_name() const;
     bool peer_hears_me(Duration window);
+    // It is heard, for long enough to have heard me, but has not.
+    bool peer_is_deaf();
     // Who yields when claims cannot be compared: the configured secondary; same role: the higher name.
     [[nodiscard]] bool i_yield() const;
 
@@ -271,8 +273,9 @@ class Core {
     bool in_conflict_ = false;                 // both active, mine is the higher claim
     std::optional<Instant> deaf_lower_since_;  // peer active with a lower claim, not hearing me
     bool placed_by_operator_ = false;
-    bool peer_found_dead_ = false;  // and not heard since: no lateness of ours brings it back to life
-    bool peer_back_ = false;        // heard again since the last step
+    bool peer_found_dead_ = false;        // and not heard since: no lateness of ours brings it back to life
+    bool peer_back_ = false;              // heard again since the last step
+    std::optional<Instant> heard_since_;  // without a silence of warntime
     bool peer_was_late_ = false;
     std::optional<Instant> peer_unreached_since_;
     bool witnesses_gone_ = false;  // at the peer's last heartbeat neither node had reached a ping node for a deadtime

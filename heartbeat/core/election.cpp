@@ -202,15 +202,17 @@ std::optional<Core::Transition> Core::from_active_alone() {
     probes_.expire_answers(now_, std::max<Duration>(3 * settings_.keepalive, 1s));
     const auto since = probes_.answering_since();
     if (!since) return std::nullopt;
-    if (!(peer_late() || (peer_active() && !peer_hears_me(2 * deadtime())))) return std::nullopt;
+    // A peer that is heard again is a matter of claims, unless it stays deaf. Who yields resigns: the other one may
+    // have let go for a heartbeat that was under way.
+    if (!(peer_late() || (peer_active() && peer_is_deaf()))) return std::nullopt;
     if (i_yield()) {
         return Transition{ACTIVITY_PASSIVE, "both-serve",
-                          "another kernel serves the floating IPs and the heartbeat is broken; this node yields"};
+                          "another kernel serves the floating IPs and the heartbeat is broken; this node yields", true};
     }
     const Duration lease = heard() ? milliseconds{peer().vip_lease_ms()} : settings_.vip_lease;
     if (!due(*since + lease + deadtime())) return std::nullopt;
     return Transition{ACTIVITY_PASSIVE, "both-serve",
-                      "another kernel keeps serving the floating IPs and the heartbeat is broken"};
+                      "another kernel keeps serving the floating IPs and the heartbeat is broken", true};
 }
 
 // Active, the peer does not hear us, and nothing else is reached: let go before the peer claims.

@@ -21,6 +21,7 @@ constexpr std::size_t open_requests_max = 16;
 constexpr std::size_t message_bytes_max = 1500;
 constexpr std::size_t header_bytes = 8;
 constexpr int messages_per_drain = 256;
+constexpr Duration confirmed_for = 2s;
 
 int open_socket(bool v6) {
     const int fd = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
@@ -94,7 +95,10 @@ void Pinger::ping(std::size_t index) {
     if (node.open.size() >= open_requests_max) node.open.pop_front();
     request.sent_at = boottime_now();
     node.open.push_back(request);
-    (void)::sendto(socket.native_handle(), message.data(), message.size(), MSG_DONTWAIT,
+    // It answered a moment ago: the kernel need not ask for its MAC address again. On a lossy network three lost
+    // questions would make it forget a router that is well (RFC 4861 7.3.1, reachability confirmation).
+    const bool fresh = node.answered_at && request.sent_at - *node.answered_at < confirmed_for;
+    (void)::sendto(socket.native_handle(), message.data(), message.size(), MSG_DONTWAIT | (fresh ? MSG_CONFIRM : 0),
                    reinterpret_cast<const sockaddr*>(&to), to_bytes);
 }
 
@@ -149,7 +153,9 @@ void Pinger::on_message(const IpAddress& from, net::ByteView message, bool v6) {
                    std::equal(request.nonce.begin(), request.nonce.end(), message.begin() + header_bytes);
         });
         if (it == open.end()) continue;
-        const Duration round_trip = boottime_now() - it->sent_at;
+        const Instant now = boottime_now();
+        nodes_[index].answered_at = now;
+        const Duration round_trip = now - it->sent_at;
         open.erase(open.begin(), it + 1);  // older ones are lost or will be late: no news any more
         return on_reply_(index, round_trip);
     }

@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lbcluster/base/address.hpp"
@@ -44,6 +45,7 @@ class Pinger {
     struct Node {
         IpAddress ip;
         std::deque<Request> open;  // the newest ones
+        std::optional<Instant> answered_at;
     };
     Pinger(boost::asio::io_context& io, OnReply on_reply);
     void wait(boost::asio::posix::stream_descriptor& socket);

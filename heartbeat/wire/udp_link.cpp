@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "lbcluster/base/clock.hpp"
+
 namespace lbcluster::heartbeat {
 
 namespace {
@@ -19,6 +21,7 @@ namespace asio = boost::asio;
 
 constexpr std::chrono::milliseconds back_off_min{100};
 constexpr std::chrono::milliseconds back_off_max{2000};
+constexpr Duration confirmed_for = 2s;
 constexpr int receive_buffer_bytes = 256 * 1024;  // some hundred heartbeats
 constexpr int traffic_class_cs6 = 0xc0;
 
@@ -181,9 +184,11 @@ void UdpLink::send(std::span<const std::uint8_t> datagram) {
     }
     // The first call may only report what the network said to an earlier packet: then this one is still to be sent.
     int code = 0;
+    // As for ping nodes: a peer that is heard need not be asked for its MAC address again.
+    const int confirm = heard_at_ && boottime_now() - *heard_at_ < confirmed_for ? MSG_CONFIRM : 0;
     for (int attempt = 0; attempt < 3; ++attempt) {
         const ssize_t n =
-            ::sendto(socket_.native_handle(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+            ::sendto(socket_.native_handle(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL | confirm,
                      reinterpret_cast<const sockaddr*>(&peer_.address), peer_.size);
         if (n >= 0) {
             ++counters_.sent;
@@ -248,6 +253,7 @@ void UdpLink::drain(const OnDatagram& on_datagram) {
         }
         for (int i = 0; i < n; ++i) {
             const auto at = static_cast<std::size_t>(i);
+            if (is_peer(sources_.at(at))) heard_at_ = boottime_now();
             if (!is_peer(sources_.at(at))) {
                 ++counters_.strangers;
                 continue;

@@ -15,10 +15,12 @@
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 
 #include "heartbeat/wire/codec.hpp"
 #include "heartbeat/wire/link.hpp"
 #include "lbcluster/base/address.hpp"
+#include "lbcluster/base/time.hpp"
 
 namespace lbcluster::heartbeat {
 
@@ -78,6 +80,7 @@ class UdpLink final : public Link {
     std::string note_;
     int error_code_ = 0;
     LinkCounters counters_;
+    std::optional<Instant> heard_at_;  // anything from the peer's address
     std::array<Buffer, batch> buffers_{};
     std::array<sockaddr_storage, batch> sources_{};
     std::array<iovec, batch> vectors_{};

@@ -400,6 +400,27 @@ TEST(Daemon, BeingLateDoesNotBringADeadPeerBack) {
     EXPECT_FALSE(p.alarmed(1, "both-active"));
 }
 
+// Found in the simulator: the secondary let go because the other kernel answered, the primary because of the
+// secondary's higher claim.
+TEST(Split, WhenADualHealsOnlyOneLetsGo) {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        Pair p([](Settings& s) { s.isolation = Isolation::hold; }, seed);
+        settle(p);
+        p.deaf_fabric = true;
+        p.passes = [](std::size_t, std::uint32_t) { return false; };
+        p.run(20s);
+        ASSERT_TRUE(p.active(0) && p.active(1));
+        p.run(milliseconds{seed * 13});
+        p.delay = 40ms;
+        p.deaf_fabric = false;  // a probe may be answered before the peer has said that it hears
+        p.passes = [](std::size_t, std::uint32_t) { return true; };
+        p.forget_gaps();
+        p.run(5s);
+        EXPECT_EQ(p.active(0) + p.active(1), 1) << seed;
+        EXPECT_LE(p.nobody_answered, 2 * p.delay + 5ms) << seed;  // each may learn of the other's release once
+    }
+}
+
 TEST(Idle, WhoResignedWaitsOneDeadtime) {
     Pair p;
     settle(p);
