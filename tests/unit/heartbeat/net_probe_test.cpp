@@ -123,7 +123,7 @@ TEST_F(Probe, PingIsAnsweredByLivingNodesOnly) {
     std::vector<std::size_t> replies;
     auto pinger = Pinger::open(io_, [&](std::size_t index, Duration round_trip) {
         EXPECT_GT(round_trip, 0ns);
-        EXPECT_LT(round_trip, 1s);
+        EXPECT_LT(round_trip, 5s);  // a lost neighbour solicitation alone costs 1 s
         replies.push_back(index);
     });
     ASSERT_TRUE(pinger);
