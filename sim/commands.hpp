@@ -16,5 +16,6 @@ enum ExitCode : int {
 
 void register_run(CLI::App& app, int& exit_code);
 void register_swarm(CLI::App& app, int& exit_code);
+void register_explore(CLI::App& app, int& exit_code);
 
 }  // namespace lbcluster::sim

@@ -17,6 +17,7 @@ int run(int argc, char** argv) {
     app.require_subcommand(1);
     register_run(app, exit_code);
     register_swarm(app, exit_code);
+    register_explore(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked) {  // --help, --version
