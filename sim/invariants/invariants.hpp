@@ -52,6 +52,11 @@ class Invariants : public Observer {
 
     [[nodiscard]] const std::vector<Violation>& violations() const { return violations_; }
 
+    // ---- for Conduct, which reads the invariants more finely ----
+    void fail(unsigned invariant, const std::string& what);
+    [[nodiscard]] Duration address_time() const;
+    [[nodiscard]] bool path_clean(const Node& from, const Node& to) const;
+
   private:
     // What is remembered of a node, from outside.
     struct Seen {
@@ -67,7 +72,6 @@ class Invariants : public Observer {
         Timer leftovers;
     };
 
-    void fail(unsigned invariant, const std::string& what);
     [[nodiscard]] bool waived(unsigned invariant) const;
     void disturbed();
     [[nodiscard]] bool disturbed_for_now() const { return faults_ > 0; }
@@ -94,8 +98,6 @@ class Invariants : public Observer {
     [[nodiscard]] const heartbeat::Settings& settings() const;
     [[nodiscard]] Duration keepalive() const { return settings().keepalive; }
     [[nodiscard]] Duration deadtime() const { return settings().deadtime; }
-    [[nodiscard]] Duration address_time() const;
-    [[nodiscard]] bool path_clean(const Node& from, const Node& to) const;
 
     World& world_;
     const ServiceWatch& service_;

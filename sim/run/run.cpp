@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/faults/faults.hpp"
+#include "sim/invariants/conduct.hpp"
 #include "sim/run/expectations.hpp"
 
 namespace lbcluster::sim {
@@ -28,13 +29,17 @@ RunResult run_simulation(const Loaded& scenario, const RunOptions& options) {
     Counter counter;
     World world(scenario, {result.seed, options.probe_min, options.pcap_dir}, observers);
     Invariants invariants(world, service, recorder, options.stop_at_violation);
+    Conduct conduct(world, service, invariants);
     Expectations expectations(world, service, recorder);
     recorder.watch(world);
     service.watch(world);
     observers.add(recorder);
     observers.add(service);
     observers.add(counter);
-    if (options.invariants) observers.add(invariants);
+    if (options.invariants) {
+        observers.add(invariants);
+        observers.add(conduct);
+    }
     if (options.observer != nullptr) observers.add(*options.observer);
 
     Faults faults(world, scenario.faults);
