@@ -11,6 +11,7 @@ constexpr std::size_t unresolved_packets = 16;  // that wait for a neighbour
 constexpr unsigned requests_max = 3;            // mcast_solicit, ucast_solicit
 constexpr Duration request_pause = 1s;          // retrans_time_ms
 constexpr Duration reachable_base = 30s;        // base_reachable_time_ms: 15..45 s
+constexpr Duration lock_time = 1s;              // locktime
 constexpr Duration delay_first_probe = 5s;      // delay_first_probe_time
 
 }  // namespace
@@ -141,23 +142,26 @@ std::optional<MacAddress> Machine::neighbor(const IpAddress& address) const {
     return std::nullopt;
 }
 
-// `create`: also where there was no entry. `confirms`: an answer to our own question.
-void Machine::learn(std::size_t interface, const IpAddress& ip, const MacAddress& mac, bool create, bool confirms) {
+void Machine::learn(std::size_t interface, const IpAddress& ip, const MacAddress& mac, const News& news) {
     auto found = neighbors_.find({interface, ip});
     if (found == neighbors_.end()) {
-        if (!create) return;
+        if (!news.create) return;
         found = neighbors_.emplace(NeighborKey{interface, ip}, Neighbor{}).first;
         found->second.timer = std::make_unique<Timer>();
     }
     Neighbor& neighbor = found->second;
     const bool changed = !neighbor.known || neighbor.mac != mac;
+    // Of several answers in a second the first one counts, unless one is an announcement (arp_process(), LOCKTIME).
+    if (changed && neighbor.known && !news.overrides && now() - neighbor.changed < lock_time) return;
+    if (changed) neighbor.changed = now();
     neighbor.mac = mac;
     neighbor.known = true;
-    if (confirms || changed) {
+    if (news.confirms || changed) {
         neighbor.asked = 0;
         neighbor.probing = false;
         neighbor.timer->cancel();
-        neighbor.confirmed = confirms ? now() : now() - reachable_base;  // changed unasked: to be verified when used
+        neighbor.confirmed =
+            news.confirms ? now() : now() - reachable_base;  // changed unasked: to be verified when used
     }
     for (auto waiting = std::exchange(neighbor.waiting, {}); auto& send : waiting) send(mac);
     if (changed && hooks.cache_changed) hooks.cache_changed();
@@ -241,14 +245,14 @@ void Machine::on_arp(std::size_t interface, const net::ArpPacket& arp) {
     }
     if (arp.sender.is_unspecified() || local(arp.sender)) return;
     const bool answer = arp.form == net::ArpForm::reply && arp.target_mac == mac && arp.sender != arp.target;
-    learn(interface, arp.sender, arp.sender_mac, asked, answer);
+    learn(interface, arp.sender, arp.sender_mac, {asked, answer, arp.sender == arp.target});
 }
 
 void Machine::on_solicitation(std::size_t interface, const Solicitation& asked, const MacAddress& from) {
     if (!local(asked.target)) return;
     const MacAddress& mac = interfaces_[interface].port->mac();
     send_frame(interface, neighbor_answer(mac, asked.target, asked.mac.value_or(from), asked.source));
-    if (!asked.source.is_unspecified() && asked.mac) learn(interface, asked.source, *asked.mac, true, false);
+    if (!asked.source.is_unspecified() && asked.mac) learn(interface, asked.source, *asked.mac, {true, false, true});
 }
 
 void Machine::on_ip(std::size_t interface, const IpPacket& packet, ByteView frame) {
@@ -259,7 +263,9 @@ void Machine::on_ip(std::size_t interface, const IpPacket& packet, ByteView fram
             if (local(answer->target)) return;
             // RFC 4861 7.2.5: without the override flag a known entry is not changed.
             const auto known = neighbor(answer->target);
-            if (answer->override || !known) learn(interface, answer->target, answer->mac, false, answer->solicited);
+            if (answer->override || !known) {
+                learn(interface, answer->target, answer->mac, {false, answer->solicited, true});
+            }
             return;
         }
     }

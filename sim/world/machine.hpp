@@ -102,6 +102,7 @@ class Machine {
         MacAddress mac;
         bool known = false;
         Instant confirmed{};
+        Instant changed{};
         unsigned asked = 0;  // requests without an answer
         bool probing = false;
         std::deque<std::function<void(const MacAddress&)>> waiting;
@@ -116,7 +117,14 @@ class Machine {
     void on_solicitation(std::size_t interface, const Solicitation& asked, const MacAddress& from);
     void on_ip(std::size_t interface, const IpPacket& packet, ByteView frame);
     [[nodiscard]] bool local(const IpAddress& address) const { return owns(address) || holds(address); }
-    void learn(std::size_t interface, const IpAddress& ip, const MacAddress& mac, bool create, bool confirms);
+    // How far the news counts: `create` where there was no entry; `confirms`: an answer to our own question;
+    // `overrides` what has only just changed.
+    struct News {
+        bool create = false;
+        bool confirms = false;
+        bool overrides = true;
+    };
+    void learn(std::size_t interface, const IpAddress& ip, const MacAddress& mac, const News& news);
     void resolve(std::size_t interface, const IpAddress& ip, std::function<void(const MacAddress&)> then);
     void ask(const NeighborKey& key);
     void ask_later(const NeighborKey& key, Duration wait);
