@@ -192,7 +192,7 @@ INSTANTIATE_TEST_SUITE_P(
              at + "105" + service +
                  ".check.expect_status: redis does not use it; remove it, or change type and protocol"},
         Case{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
-             at + "103" + service + ".check.expect_regex: '(' is not a regular expression: Mismatched '(' and ')' in regular expression"},
+             at + "103" + service + ".check.expect_regex: '(' is not a regular expression: missing ): ("},
         Case{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
              at + "79" + service +
                  ".check.timeout: is longer than the interval; a probe must end before the next one begins"},
