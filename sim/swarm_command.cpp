@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -21,6 +22,10 @@ namespace lbcluster::sim {
 namespace {
 
 constexpr unsigned shrink_runs_max = 400;
+constexpr std::uint64_t report_every = 1000;  // runs, where nobody watches
+
+// SIGINT and SIGTERM: what was found so far is told.
+volatile std::sig_atomic_t interrupted = 0;
 
 struct Wish {
     std::uint64_t runs = 1000;
@@ -66,7 +71,8 @@ class Swarm {
         std::uint64_t next = wish_.seed;
         const std::uint64_t end = wish_.seed + wish_.runs;
         const auto enough = [&] {
-            return found_.size() >= wish_.violations || (wish_.minutes > 0 && since_begin() >= wish_.minutes * 60);
+            return interrupted != 0 || found_.size() >= wish_.violations ||
+                   (wish_.minutes > 0 && since_begin() >= wish_.minutes * 60);
         };
         while (true) {
             while (trials.running() < wish_.jobs && next < end && !enough()) {
@@ -75,6 +81,8 @@ class Swarm {
             }
             auto ended = trials.next();
             if (!ended) break;
+            if (interrupted != 0 && ended->second.violated && ended->second.invariant == 0)
+                continue;  // it got the signal, too
             ++runs_;
             moves_ += ended->second.moves;
             heartbeats_ += ended->second.heartbeats;
@@ -86,8 +94,11 @@ class Swarm {
     }
 
     void progress() {
-        if (wish_.json || ::isatty(STDERR_FILENO) != 1 || runs_ % 50 != 0) return;
-        std::fprintf(stderr, "\r%llu of %llu runs, %.1f a second, %zu violations ",
+        const bool watched = ::isatty(STDERR_FILENO) == 1;
+        if (runs_ % (watched ? 50 : report_every) != 0) return;
+        std::fprintf(stderr,
+                     watched ? "\r%llu of %llu runs, %.1f a second, %zu violations "
+                             : "%llu of %llu runs, %.1f a second, %zu violations\n",
                      static_cast<unsigned long long>(runs_), static_cast<unsigned long long>(wish_.runs),
                      static_cast<double>(runs_) / since_begin(), found_.size());
     }
@@ -168,7 +179,13 @@ void register_swarm(CLI::App& app, int& exit_code) {
     verb->add_option("--out", wish->out, "Where to write the schedule of a violation")->capture_default_str();
     verb->add_flag("--as-found", wish->as_found, "Write it as it was found instead of a smaller one");
     verb->add_flag("--json", wish->json, "The result as JSON");
-    verb->callback([wish, &exit_code] { exit_code = Swarm(*wish).run(); });
+    verb->callback([wish, &exit_code] {
+        struct sigaction stop{};
+        stop.sa_handler = [](int) { interrupted = 1; };
+        ::sigaction(SIGINT, &stop, nullptr);
+        ::sigaction(SIGTERM, &stop, nullptr);
+        exit_code = Swarm(*wish).run();
+    });
 }
 
 }  // namespace lbcluster::sim

@@ -107,6 +107,8 @@ bool Trials::begin(std::uint64_t number, const Scenario& scenario, bool events) 
     }
     if (child == 0) {
         ::close(ends[0]);
+        ::signal(SIGINT, SIG_DFL);
+        ::signal(SIGTERM, SIG_DFL);
         ::alarm(seconds_max);
         int code = 0;
         try {

@@ -1,0 +1,30 @@
+# cmake -DMUTANT=file.mutant -DROOT=source-tree -DOUT=file.cpp -P mutate.cmake: the named source with its fault in it.
+# Fails if the text to be replaced is not there exactly once: then the mutant must be written anew.
+cmake_policy(VERSION 3.25)
+file(READ ${MUTANT} text)
+
+function(part from to result)
+  string(FIND "${text}" "${from}" begin)
+  string(FIND "${text}" "${to}" end)
+  if(begin EQUAL -1 OR end EQUAL -1)
+    message(FATAL_ERROR "${MUTANT} has no '${from}' or no '${to}'")
+  endif()
+  string(LENGTH "${from}" skip)
+  math(EXPR begin "${begin} + ${skip}")
+  math(EXPR length "${end} - ${begin}")
+  string(SUBSTRING "${text}" ${begin} ${length} found)
+  set(${result} "${found}" PARENT_SCOPE)
+endfunction()
+
+part("\nfile: " "\n--- old\n" file)
+part("\n--- old\n" "\n--- new\n" old)
+part("\n--- new\n" "\n--- end\n" new)
+
+file(READ ${ROOT}/${file} source)
+string(FIND "${source}" "${old}" first)
+string(FIND "${source}" "${old}" last REVERSE)
+if(first EQUAL -1 OR NOT first EQUAL last)
+  message(FATAL_ERROR "${MUTANT}: its text is not in ${file} exactly once; the code has changed, write it anew:\n${old}")
+endif()
+string(REPLACE "${old}" "${new}" source "${source}")
+file(WRITE ${OUT} "${source}")
