@@ -64,10 +64,15 @@ std::set<double> losses_of(const std::vector<Cell>& cells) {
     return out;
 }
 
-std::string because(const std::vector<Row>& rows, const Row& best, double up_to, unsigned runs) {
+std::string because(const std::vector<Row>& rows, const Row& best, double up_to) {
+    Duration quiet{0};
+    for (const Cell* cell : best.cells) {
+        if (cell->loss <= up_to) quiet += cell->quiet;
+    }
     std::string text = "Take " + best.timers.text() + ": a crash costs " + ms_text(best.median()) +
-                       " at the median and " + ms_text(best.worst(up_to)) + " at most, and in " + std::to_string(runs) +
-                       " runs with up to " + percent(up_to) + " loss nothing moved without a fault.";
+                       " at the median and " + ms_text(best.worst(up_to)) + " at most, and in " +
+                       number(ms(quiet) / 1000, 0) + " s with up to " + percent(up_to) +
+                       " loss nothing moved without a fault.";
     // The next faster ones, and what is wrong with them.
     const Row* faster = nullptr;
     for (const Row& row : rows) {
@@ -77,7 +82,8 @@ std::string because(const std::vector<Row>& rows, const Row& best, double up_to,
     if (faster == nullptr) return text;
     const unsigned moves = faster->moves(up_to);
     text += " " + faster->timers.text() + " is faster (" + ms_text(faster->median()) + ") but ";
-    text += moves > 0 ? "moved " + std::to_string(moves) + " times without a fault." : "did not always take over.";
+    text += moves > 0 ? "moved " + std::to_string(moves) + (moves == 1 ? " time" : " times") + " without a fault."
+                      : "did not always take over.";
     return text;
 }
 
@@ -97,11 +103,7 @@ Advice advise(const std::vector<Cell>& cells) {
             if (best == nullptr || faster || (as_fast && fewer)) best = &row;
         }
         if (best == nullptr) continue;
-        unsigned runs = 0;
-        for (const Cell* cell : best->cells) {
-            if (cell->loss <= *loss) runs += static_cast<unsigned>(cell->crashes.size());
-        }
-        Advice advice{best->timers, *loss, because(rows, *best, *loss, runs)};
+        Advice advice{best->timers, *loss, because(rows, *best, *loss)};
         if (*loss < *losses.rbegin()) {
             const double more = *std::prev(loss);
             advice.text += " With " + percent(more) + " loss every one of them moved: repair such a network first.";
