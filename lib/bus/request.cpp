@@ -151,7 +151,7 @@ Result<void> Wire::send(const std::string& bytes) {
             continue;
         }
         if (errno != EAGAIN && errno != EINTR) {
-            return broken(errno);
+            return broken(errno == EPIPE ? ECONNRESET : errno);  // which of the two is a matter of luck
         }
         const auto writable = wait(POLLOUT, deadline_);
         if (!writable.ok()) {
