@@ -315,6 +315,8 @@ void Core::apply(const Transition& transition, Actions& out) {
     forced_claim_ = false;
     request_.reset();
     probes_.reset();
+    // The kernel that was seen to serve does so still: the claim rule must not forget it.
+    if (transition.reason == "both-serve") probes_.on_answer(now_, false);
     idle_since_.reset();
     deaf_lower_since_.reset();
     peer_fitter_since_.reset();
