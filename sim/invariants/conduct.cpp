@@ -28,6 +28,9 @@ Conduct::Conduct(World& world, const ServiceWatch& service, Invariants& invarian
 
 const hb::Settings& Conduct::settings() const { return world_.nodes().front()->setup().settings; }
 
+Duration Conduct::deadtime() const { return invariants_.deadtime(); }
+Duration Conduct::keepalive() const { return invariants_.keepalive(); }
+
 bool Conduct::runs(const Node& node) const { return node.daemon() != nullptr && node.daemon()->runs(); }
 
 void Conduct::on_process(Node& node) {
@@ -48,6 +51,7 @@ void Conduct::on_process(Node& node) {
 
 void Conduct::on_fault(const FaultPlan& fault, bool /*begins*/) {
     const FaultKind kind = fault.fault.fault();
+    if (kind >= FAULT_KIND_DELAY && kind <= FAULT_KIND_REORDER) order_kept_ = false;
     if (kind == FAULT_KIND_REMOVE_ADDRESS || kind == FAULT_KIND_RELOAD || kind == FAULT_KIND_STRANGER) {
         address_trouble_ = world_now();
     }
@@ -72,6 +76,7 @@ void Conduct::on_note(Node& node, const hb::Note& note) {
         judge_claim(node, note.text);
         if (note.text.starts_with("planned hand-over from")) judge_planned(node);
     }
+    if (note.kind == "conflict-end") seen_[&node].conflict_ended = true;
     if (note.kind == "handover" && note.text.ends_with("(fitness)")) judge_fitness(node);
     const bool resigns = note.text.find("went away together") != std::string::npos ||
                          note.text.starts_with("neither the peer nor") ||
@@ -89,8 +94,14 @@ void Conduct::judge_claim(Node& node, const std::string& text) {
         invariants_.fail(3, node.name() + " took the addresses, although heartbeats could pass for " +
                                 ms(world_now() - *paths_whole_));
     }
-    const Duration up = world_now() - seen_[&node].started;
-    if (never && up < settings().initdead * 97 / 100) {
+    const Seen& seen = seen_[&node];
+    const bool lost = seen.routers_gone && world_now() - *seen.routers_gone > deadtime();
+    if (!never && lost && seen.peer_reached) {
+        invariants_.fail(3, node.name() + " took the addresses, but reaches no ping node for " +
+                                ms(world_now() - *seen.routers_gone) + ", and its peer did");
+    }
+    const Duration up = world_now() - seen.started;
+    if (never && up < node.setup().settings.initdead * 97 / 100) {
         invariants_.fail(3, node.name() + " took the addresses " + ms(up) + " after its start, which is less than " +
                                 "initdead, and had not heard its peer");
     }
@@ -141,6 +152,16 @@ void Conduct::on_sent(Node& node, const hb::SendHeartbeat& sent) {
         invariants_.fail(2, node.name() + " gave the addresses up and does not tell its peer");
     }
     seen.owes_resignation.reset();
+}
+
+// ---- 7: the end of a conflict ----
+
+void Conduct::on_turn(Node& node) {
+    Seen& seen = seen_[&node];
+    if (seen.conflict_ended && !seen.announced) {
+        invariants_.fail(7, node.name() + " has won a conflict and announces nothing at its end");
+    }
+    seen.conflict_ended = seen.announced = false;
 }
 
 // ---- 4: fitness ----
@@ -219,8 +240,13 @@ void Conduct::judge_cut_off(Node& node) {
 // ---- 1: two that answer, and one of them is heard ----
 
 void Conduct::on_datagram(Node& node, const Datagram& datagram) {
-    if (datagram.noise || datagram.message == nullptr || datagram.verdict != hb::Verdict::accepted) return;
+    if (datagram.noise || datagram.message == nullptr) return;
+    if (datagram.verdict == hb::Verdict::replayed && order_kept_) {
+        invariants_.fail(9, node.name() + " refused as played back what its peer had just sent");
+    }
+    if (datagram.verdict != hb::Verdict::accepted) return;
     Seen& seen = seen_[&node];
+    seen.peer_reached = datagram.message->fitness().reached();
     const bool both = datagram.message->activity() == hb::ACTIVITY_ACTIVE &&
                       node.daemon()->core().activity() == hb::ACTIVITY_ACTIVE && service_.serving().size() > 1;
     if (!both) return seen.hears_rival.reset();
@@ -249,7 +275,7 @@ void Conduct::look_at_kernels() {
     if (!visible) return visible_.cancel();
     if (before) return;
     // Not heard for 2 x deadtime, an echo, and the patience of the one who yields last.
-    const Duration bound = 3 * deadtime() + settings().vip_lease + 2 * resolution + 4 * keepalive() + 500ms;
+    const Duration bound = 3 * deadtime() + invariants_.vip_lease() + 2 * resolution + 4 * keepalive() + 500ms;
     visible_.set(bound, [this, bound] {
         invariants_.fail(1, "two kernels answer, and each could see the other one on the LAN for " + ms(bound));
     });

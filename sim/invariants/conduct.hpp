@@ -5,9 +5,11 @@
 //  1  "done" in a hand-over is said only when the addresses are gone; a node that is cut off from everything has let
 //     go in time (claim rule 4); two that answer end it where one of them is heard, or each can see the other's kernel
 //  2  a planned take-over has the addresses before it calls itself active; who releases for want of witnesses says so
-//  3  nothing is claimed while heartbeats could pass, nor before `initdead` of a peer never heard; what is still in
-//     the kernel after a restart is adopted
+//  3  nothing is claimed while heartbeats could pass, nor before `initdead` of a peer never heard, nor without a ping
+//     node where the peer reached one; what is still in the kernel after a restart is adopted
 //  4  no hand-over for fitness before the other node was fitter for 2 x deadtime
+//  7  the winner of a conflict announces every address when it is over
+//  9  no noise makes a node refuse what its peer really sent
 #pragma once
 
 #include <map>
@@ -29,6 +31,8 @@ class Conduct : public Observer {
     void on_note(Node& node, const heartbeat::Note& note) override;
     void on_datagram(Node& node, const Datagram& datagram) override;
     void on_sent(Node& node, const heartbeat::SendHeartbeat& sent) override;
+    void on_announce(Node& node) override { seen_[&node].announced = true; }
+    void on_turn(Node& node) override;
     void on_change() override { look(); }
     void on_fault(const FaultPlan& fault, bool begins) override;
 
@@ -46,6 +50,9 @@ class Conduct : public Observer {
         std::optional<Instant> hears_rival;     // both active: since when it hears the other one, without a break
         Instant heard_rival{};
         std::optional<Instant> owes_resignation;
+        bool peer_reached = false;  // a ping node, said its last heartbeat
+        bool announced = false;     // in this turn
+        bool conflict_ended = false;
         Timer cut_off;
     };
 
@@ -60,8 +67,8 @@ class Conduct : public Observer {
     [[nodiscard]] bool runs(const Node& node) const;
     [[nodiscard]] bool cut(const Node& from, const Node& to) const;
     [[nodiscard]] const heartbeat::Settings& settings() const;
-    [[nodiscard]] Duration deadtime() const { return settings().deadtime; }
-    [[nodiscard]] Duration keepalive() const { return settings().keepalive; }
+    [[nodiscard]] Duration deadtime() const;
+    [[nodiscard]] Duration keepalive() const;
 
     World& world_;
     const ServiceWatch& service_;
@@ -70,6 +77,7 @@ class Conduct : public Observer {
     std::optional<Instant> paths_whole_;      // heartbeats can pass both ways, and both daemons run
     std::optional<Instant> kernels_visible_;  // both answer, and the LAN between them is whole
     Instant address_trouble_ = beginning - 1h;
+    bool order_kept_ = true;  // no fault so far that brings datagrams twice or late
     Timer visible_;
 };
 

@@ -55,6 +55,11 @@ class Invariants : public Observer {
     // ---- for Conduct, which reads the invariants more finely ----
     void fail(unsigned invariant, const std::string& what);
     [[nodiscard]] Duration address_time() const;
+    // The larger of both nodes', as the protocol has it for deadtime; the same for all else that is waited for.
+    [[nodiscard]] Duration longest(Duration heartbeat::Settings::* which) const;
+    [[nodiscard]] Duration keepalive() const { return longest(&heartbeat::Settings::keepalive); }
+    [[nodiscard]] Duration deadtime() const { return longest(&heartbeat::Settings::deadtime); }
+    [[nodiscard]] Duration vip_lease() const { return longest(&heartbeat::Settings::vip_lease); }
     [[nodiscard]] bool path_clean(const Node& from, const Node& to) const;
 
   private:
@@ -96,8 +101,6 @@ class Invariants : public Observer {
     void judge_caches();
 
     [[nodiscard]] const heartbeat::Settings& settings() const;
-    [[nodiscard]] Duration keepalive() const { return settings().keepalive; }
-    [[nodiscard]] Duration deadtime() const { return settings().deadtime; }
 
     World& world_;
     const ServiceWatch& service_;
@@ -110,6 +113,7 @@ class Invariants : public Observer {
     Instant changed_at_ = beginning;    // the newest change of an activity
     std::size_t faults_ = 0;            // lasting ones that are on
     std::size_t role_relevant_ = 0;     // begun and ended so far
+    bool disk_was_full_ = false;        // terms may go down after that
     bool only_differences_ = true;      // so far only faults of invariant 10
     std::size_t moves_judged_ = 0;
 

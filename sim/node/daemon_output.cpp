@@ -71,7 +71,10 @@ void Daemon::act(const hb::PermitLease& permit) {
     keeper_.permit(permit.until);
 }
 
-void Daemon::act(const hb::Announce& announce) { keeper_.announce_all(announce.paced); }
+void Daemon::act(const hb::Announce& announce) {
+    observer_.on_announce(node_);
+    keeper_.announce_all(announce.paced);
+}
 
 void Daemon::act(const hb::SendPing& ping) {
     const std::uint16_t sequence = ++sequence_;

@@ -35,6 +35,8 @@ class Observer {
     // An address probe was answered, or a ping.
     virtual void on_probe_answer(Node& node, bool echo) { (void)node, (void)echo; }
     virtual void on_ping_reply(Node& node) { (void)node; }
+    // Every address is to be announced.
+    virtual void on_announce(Node& node) { (void)node; }
     // Floating IPs in a kernel, a neighbour cache, a carrier, power, or what passes on a network changed.
     virtual void on_change() {}
     // A fault of the scenario begins or ends (a blinking one each time).
@@ -55,6 +57,7 @@ class Observers : public Observer {
     void on_sent(Node& node, const heartbeat::SendHeartbeat& sent) override { tell(&Observer::on_sent, node, sent); }
     void on_probe_answer(Node& node, bool echo) override { tell(&Observer::on_probe_answer, node, echo); }
     void on_ping_reply(Node& node) override { tell(&Observer::on_ping_reply, node); }
+    void on_announce(Node& node) override { tell(&Observer::on_announce, node); }
     void on_change() override { tell(&Observer::on_change); }
     void on_fault(const FaultPlan& fault, bool begins) override { tell(&Observer::on_fault, fault, begins); }
     void on_turn(Node& node) override { tell(&Observer::on_turn, node); }

@@ -120,6 +120,11 @@ class Drawer {
         if (random_.chance(0.06)) mix_.roles[0] = mix_.roles[1] = "primary";
         if (random_.chance(0.5)) mix_.boot[random_.below(2)] = span(1ms, random_.chance(0.7) ? 50ms : 4s);
         mix_.machine_boot = span(200ms, 2s);
+        const bool own = mix_.timers.yaml.find("deadtime:") != std::string::npos;
+        if (!own && mix_.timers.deadtime < 3s && random_.chance(0.08)) {
+            mix_.longer_deadtime = true;
+            mix_.timers.deadtime = mix_.timers.deadtime * 3 / 2;
+        }
     }
 
     // Each seed has its own few kinds, so that some meet often that otherwise would rarely.
@@ -172,6 +177,8 @@ class Drawer {
         *fault.mutable_off() = from_duration(span(std::max<Duration>(mix_.timers.keepalive, 20ms), most() / 3));
         last(fault, most() + random_.upto(mix_.heal));
     }
+    // With deadtimes of a few keepalives of 10 ms nothing is promised about loss.
+    [[nodiscard]] std::uint64_t loss_max() const { return mix_.timers.keepalive < 50ms ? 5 : 100; }
     std::string network() {
         std::vector<std::string> all{"lan"};
         for (const std::string& link : mix_.links) {
@@ -265,13 +272,13 @@ class Drawer {
         direction(f);
         last(f, lasting());
         switch (f.fault()) {
-            case FAULT_KIND_LOSS:
-                f.set_percent(
-                    static_cast<double>(random_.chance(0.8) ? 1 + random_.below(30) : 30 + random_.below(65)));
-                return;
+            case FAULT_KIND_LOSS: {
+                const std::uint64_t percent = random_.chance(0.8) ? 1 + random_.below(30) : 30 + random_.below(65);
+                return f.set_percent(static_cast<double>(std::min(percent, loss_max())));
+            }
             case FAULT_KIND_BURST_LOSS:
-                f.set_percent(static_cast<double>(1 + random_.below(30)));
-                *f.mutable_delay() = from_duration(span(1ms, mix_.timers.deadtime / 2));
+                f.set_percent(static_cast<double>(std::min(1 + random_.below(30), loss_max())));
+                *f.mutable_delay() = from_duration(span(1ms, mix_.timers.deadtime / 4));
                 return;
             case FAULT_KIND_DELAY:
             case FAULT_KIND_JITTER:
@@ -417,6 +424,9 @@ Scenario compose(const Mix& mix) {
     for (std::size_t i = 0; i < 2; ++i) {
         NodeEntry& node = *scenario.add_nodes();
         node.set_node(node_yaml(mix, i));
+        if (i == 1 && mix.longer_deadtime) {
+            node.set_cluster(cluster_yaml(mix, "  deadtime: " + format_duration(mix.timers.deadtime) + "\n"));
+        }
         if (mix.boot[i] > Duration{0}) *node.mutable_boot() = from_duration(mix.boot[i]);
         (*node.mutable_addresses())["eth0"] = "10.77.0." + std::to_string(11 + i) + "/24";
     }

@@ -26,6 +26,7 @@ struct Timers {
 struct Mix {
     std::uint64_t seed = 0;
     Timers timers = Timers::lan();
+    bool longer_deadtime = false;  // the second node's is `timers.deadtime`, the first one's the profile's
     std::vector<std::string> links{"lan", "hb"};  // of lan, hb, hb2, serial
     bool v6_links = false;
     unsigned ping_nodes = 1;

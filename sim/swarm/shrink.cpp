@@ -67,7 +67,11 @@ class Shrinker {
     }
 
     void simplify() {
-        simplify_one([](Mix& mix) { mix.timers = Timers::lan(); });
+        simplify_one([](Mix& mix) { mix.longer_deadtime = false; });
+        simplify_one([](Mix& mix) {
+            mix.timers = Timers::lan();
+            mix.longer_deadtime = false;
+        });
         simplify_one([](Mix& mix) { mix.failback_delay = Duration{0}; });
         simplify_one([](Mix& mix) { mix.vip_lease.clear(); });
         simplify_one([](Mix& mix) { mix.address_probe.clear(); });
