@@ -14,6 +14,7 @@ namespace {
 
 // One chunk keeps the kernel busy for one to five milliseconds: an IPv4 address takes it about 20 us, an IPv6 one up to
 // 300 us (see renew_every_v6).
+constexpr Duration told_within = 100ms;
 constexpr std::size_t chunk_weight = 64;
 std::size_t weight(const IpAddress& ip) { return ip.is_v4() ? 1 : 4; }
 constexpr std::size_t announce_addresses = 64;
@@ -237,6 +238,8 @@ bool AddressKeeper::work(Instant now) {
     if (!compare()) return false;
     // The comparison may have found work; then it is verified after that.
     if (pending() || !strays_.empty()) return true;
+    // Complete means told, too: in a hand-over the old active removes its addresses upon it.
+    if (target_.wanted && target_.announce && !took_) sender_->flush_first(told_within);
     verified_ = true;
     report_due_ = true;
     if (!took_) took_ = boottime_now() - target_at_;

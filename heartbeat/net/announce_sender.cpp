@@ -58,6 +58,11 @@ void AnnounceSender::clear() {
     idle_.wait(lock, [this] { return !sending_; });
 }
 
+void AnnounceSender::flush_first(Duration limit) {
+    std::unique_lock lock(mutex_);
+    idle_.wait_for(lock, limit, [this] { return first_.empty() && !sending_first_; });
+}
+
 // With the mutex held.
 std::vector<net::OutgoingFrame> AnnounceSender::take() {
     const Instant now = boottime_now();
@@ -76,13 +81,14 @@ void AnnounceSender::run() {
     while (true) {
         changed_.wait(lock, [this] { return ending_ || !first_.empty() || !then_.empty(); });
         if (ending_) return;
+        sending_first_ = !first_.empty();
         const auto frames = take();
         sending_ = true;
         lock.unlock();
         // What does not fit into the socket's buffer is lost: there are four more rounds.
         (void)socket_.send(frames);
         lock.lock();
-        sending_ = false;
+        sending_ = sending_first_ = false;
         idle_.notify_all();
     }
 }

@@ -30,6 +30,9 @@ class AnnounceSender {
     // Waits for the system call that may be under way.
     void clear();
 
+    // Waits until the first frame of every address has left, at most `limit`.
+    void flush_first(Duration limit);
+
     [[nodiscard]] std::thread::native_handle_type native_handle() { return thread_.native_handle(); }
 
   private:
@@ -51,6 +54,7 @@ class AnnounceSender {
     Queue first_;
     Queue then_;
     bool sending_ = false;
+    bool sending_first_ = false;
     bool ending_ = false;
     std::thread thread_;
 };
