@@ -453,7 +453,11 @@ void Core::step(Instant now, Actions& out) {
 }
 
 void Core::update_watches(Actions& out) {
-    if (cautious_until_ && due(*cautious_until_)) cautious_until_.reset();
+    if (cautious_until_ && due(*cautious_until_)) {
+        cautious_until_.reset();
+        // The peer may have served for a moment and let go again: the caches lead to it.
+        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
+    }
     if (pings_.update(now_, deadtime())) {
         send_now_ = true;
         if (pings_.reached()) {

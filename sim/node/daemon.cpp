@@ -113,6 +113,13 @@ void Daemon::on_report(const hb::AddressReport& report) {
 
 // ---- the loop ----
 
+void Daemon::starve(Duration every) {
+    starved_ = every;
+    if (starved_ > Duration{0} || stopped_) return;
+    soon_.cancel();  // what was put off is due now
+    request_turn();
+}
+
 void Daemon::request_turn() {
     if (stopped_ || turning_ || soon_.pending()) return;
     Duration wait = costs_.wakeup;

@@ -52,7 +52,7 @@ class Daemon {
     void terminate();  // SIGTERM
     void stop();       // SIGSTOP
     void go_on();      // SIGCONT, or the machine goes on
-    void starve(Duration every) { starved_ = every; }
+    void starve(Duration every);
     void set_costs(const Costs& costs);
     void reload(const heartbeat::Setup& next);
     void disk_full(bool on) { disk_full_ = on; }

@@ -421,6 +421,33 @@ TEST(Split, WhenADualHealsOnlyOneLetsGo) {
     }
 }
 
+// Found by the swarm: it claimed again after three silent requests, ten times a second.
+TEST(Split, WhoYieldedToAServingKernelDoesNotForgetIt) {
+    Pair p;
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.deaf_fabric = true;
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 5s));
+    p.deaf_fabric = false;
+    ASSERT_TRUE(p.run_until([&] { return p.passive(1); }, 5s));
+    p.deaf_fabric = true;
+    p.run(250ms);  // seven requests
+    EXPECT_TRUE(p.passive(1));
+}
+
+// The peer may have served meanwhile, and every cache lead to it.
+TEST(Freeze, AnActiveThatStoodStillAnnouncesAgain) {
+    Pair p;
+    settle(p);
+    p.freeze(0);
+    p.run(1500ms);
+    p.thaw(0);
+    const unsigned before = p.nodes[0].announces;
+    p.run(2s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_GT(p.nodes[0].announces, before);
+}
+
 TEST(Idle, WhoResignedWaitsOneDeadtime) {
     Pair p;
     settle(p);
