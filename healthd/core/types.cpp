@@ -3,28 +3,45 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include <array>
-#include <cstdio>
-
 namespace lbcluster::health {
+
+namespace {
+
+std::string escaped(char c) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    const auto byte = static_cast<unsigned char>(c);
+    switch (c) {
+        case '\r':
+            return "\\r";
+        case '\n':
+            return "\\n";
+        case '\t':
+            return "\\t";
+        case '"':
+        case '\\':
+            return {'\\', c};
+        default:
+            break;
+    }
+    if (byte >= 0x20 && byte <= 0x7e) return {c};
+    return {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+}
+
+}  // namespace
 
 std::string printable(std::string_view bytes, std::size_t bytes_max) {
     constexpr std::string_view more = "...";
     std::string out;
+    std::size_t room_for_more = 0;  // bytes of `out` after which the mark still fits
     for (const char c : bytes) {
-        const auto byte = static_cast<unsigned char>(c);
-        std::array<char, 5> text{c};
-        if (c == '\r') std::snprintf(text.data(), text.size(), "\\r");
-        else if (c == '\n') std::snprintf(text.data(), text.size(), "\\n");
-        else if (c == '\t') std::snprintf(text.data(), text.size(), "\\t");
-        else if (c == '"' || c == '\\') std::snprintf(text.data(), text.size(), "\\%c", c);
-        else if (byte < 0x20 || byte > 0x7e) std::snprintf(text.data(), text.size(), "\\x%02x", byte);
-        if (out.size() + std::string_view(text.data()).size() > bytes_max) {
-            // Room for the mark; an escape may be cut with it.
-            out.resize(bytes_max > more.size() ? std::min(out.size(), bytes_max - more.size()) : 0);
-            return out += more;
+        if (out.size() + more.size() <= bytes_max) room_for_more = out.size();
+        const std::string text = escaped(c);
+        if (out.size() + text.size() > bytes_max) {
+            out.resize(room_for_more);
+            if (bytes_max >= more.size()) out += more;
+            return out;
         }
-        out += text.data();
+        out += text;
     }
     return out;
 }
