@@ -182,12 +182,26 @@ void Daemon::publish() {
         shown.set_error(link.error().empty() ? link.note() : link.error());
     }
     for (const bus::Alarm& alarm : alarms_) *status.add_alarms() = alarm;
-    for (const std::string& address : setup_.without_interface) {
+    const auto since_applied = [&](const std::string& id, const std::string& text, const std::string& action) {
         bus::Alarm& alarm = *status.add_alarms();
-        alarm.set_id("no-interface/" + address);
+        alarm.set_id(id);
         alarm.set_since_ms(config_applied_ms_);
-        alarm.set_text(address + " is in no network of this node's interfaces, so it is nowhere");
-        alarm.set_action("put an address of its network on an interface, or list it in floating_ips with an interface");
+        alarm.set_text(text);
+        alarm.set_action(action);
+    };
+    for (const std::string& address : setup_.without_interface) {
+        since_applied("no-interface/" + address,
+                      address + " is in no network of this node's interfaces, so it is nowhere",
+                      "put an address of its network on an interface, or list it in floating_ips with an interface");
+    }
+    // Nobody shall believe that what the configuration accepts is served.
+    if (setup_.services > 0) {
+        since_applied(
+            "services-not-served",
+            std::to_string(setup_.services) +
+                " virtual services are configured, but this version forwards "
+                "to none of them: only their addresses move",
+            "let the application listen on the addresses of this node, or wait for the release that forwards");
     }
     if (!config_error_.empty()) {
         bus::Alarm& alarm = *status.add_alarms();

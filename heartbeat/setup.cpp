@@ -107,6 +107,9 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
         if (prefix && interface) s.floating_ips.push_back({*prefix, *interface, ip.label()});
         else if (prefix) out.without_interface.push_back(prefix->address.to_string());
     }
+    for (const config::VirtualService& service : loaded.effective_cluster.virtual_services()) {
+        if (service.enabled()) ++out.services;
+    }
     std::sort(s.floating_ips.begin(), s.floating_ips.end());
     s.config_revision = loaded.revision;
     out.digest = loaded.digest;

@@ -35,6 +35,37 @@ TEST_F(Config, SighupReloads) {
     expect_nobody_noticed();
 }
 
+// HA-3: the address of a virtual service is a floating IP by itself; one without a network here waits for it.
+TEST_F(Config, AVirtualServicesAddressFloatsByItself) {
+    PairSpec spec;
+    spec.more =
+        "virtual_services:\n"
+        "  - {label: web, address: 10.77.0.210, ports: [80], real_servers: [{label: rs1, address: 10.77.0.21}]}\n"
+        "  - {label: later, address: 10.66.0.5, ports: [80]}\n"
+        "  - {label: off, address: 10.77.0.211, ports: [80], enabled: false}\n";
+    begin(spec);
+    if (HasFatalFailure()) return;
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.77.0.210"); }, 3s));
+    Prober service(lab_.host("client"), pair().service(), "10.77.0.210");
+    EXPECT_TRUE(service.wait_answers("lb1", 5s));
+    EXPECT_FALSE(lab_.holds("lb1", "10.77.0.211"));
+    for (const char* alarm : {"no-interface/10.66.0.5", "services-not-served"}) {
+        EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", alarm); }, 3s)) << alarm;
+    }
+    for (const char* node : {"lb1", "lb2"}) {
+        lab_.ip(node, std::string("addr add 10.66.0.") + (node[2] == '1' ? "11" : "12") + "/24 dev eth0\n");
+    }
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.66.0.5"); }, 5s));
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", "no-interface/10.66.0.5"); }, 3s));
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb2", "no-interface/10.66.0.5"); }, 3s));
+    ASSERT_EQ(pair().cli("lb2", {"activate"}).exit_code, 0);
+    for (const char* address : {"10.77.0.210", "10.66.0.5"}) {
+        EXPECT_TRUE(wait_until([&] { return lab_.holds("lb2", address) && !lab_.holds("lb1", address); }, 3s))
+            << address;
+    }
+    EXPECT_TRUE(service.wait_answers("lb2", 3s));
+}
+
 TEST_F(Config, ABadRevisionChangesNothingAndIsTold) {
     begin({});
     if (HasFatalFailure()) return;
