@@ -167,6 +167,16 @@ void Machine::learn(std::size_t interface, const IpAddress& ip, const MacAddress
     if (changed && hooks.cache_changed) hooks.cache_changed();
 }
 
+// heartbeatd's sockets say so when they are answered (MSG_CONFIRM).
+void Machine::confirm(std::size_t interface, const IpAddress& ip) {
+    const auto found = neighbors_.find({interface, ip});
+    if (found == neighbors_.end() || !found->second.known) return;
+    found->second.asked = 0;
+    found->second.probing = false;
+    found->second.timer->cancel();
+    found->second.confirmed = now();
+}
+
 void Machine::resolve(std::size_t interface, const IpAddress& ip, std::function<void(const MacAddress&)> then) {
     const NeighborKey key{interface, ip};
     auto found = neighbors_.find(key);
@@ -273,7 +283,9 @@ void Machine::on_ip(std::size_t interface, const IpPacket& packet, ByteView fram
     if (const auto echo = parse_echo(packet)) {
         if (echo->reply) {
             if (sockets.raw) sockets.raw(interface, frame);
-            if (sockets.echo_reply) sockets.echo_reply(echo->echo);
+            if (!sockets.echo_reply) return;
+            confirm(interface, packet.source);
+            sockets.echo_reply(echo->echo);
             return;
         }
         net::Echo answer = echo->echo;
@@ -286,6 +298,7 @@ void Machine::on_ip(std::size_t interface, const IpPacket& packet, ByteView fram
     }
     const auto udp = parse_udp(packet);
     if (udp && sockets.udp && udp->port == sockets.udp_port) {
+        confirm(interface, packet.source);
         sockets.udp(interface, packet.source, packet.destination, udp->payload);
     }
 }

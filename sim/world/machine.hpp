@@ -125,6 +125,7 @@ class Machine {
         bool overrides = true;
     };
     void learn(std::size_t interface, const IpAddress& ip, const MacAddress& mac, const News& news);
+    void confirm(std::size_t interface, const IpAddress& ip);
     void resolve(std::size_t interface, const IpAddress& ip, std::function<void(const MacAddress&)> then);
     void ask(const NeighborKey& key);
     void ask_later(const NeighborKey& key, Duration wait);
