@@ -62,4 +62,40 @@ std::string format_rfc3339(std::uint64_t realtime_ms) {
     return text.data();
 }
 
+std::optional<std::uint64_t> parse_rfc3339(std::string_view text) {
+    constexpr std::string_view form = "dddd-dd-ddTdd:dd:dd";
+    const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (text.size() <= form.size() || text.back() != 'Z') return std::nullopt;
+    for (std::size_t i = 0; i < form.size(); ++i) {
+        if (form[i] == 'd' ? !digit(text[i]) : text[i] != form[i]) return std::nullopt;
+    }
+    const auto number = [&](std::size_t at, std::size_t size) {
+        int value = 0;
+        for (const char c : text.substr(at, size)) value = value * 10 + (c - '0');
+        return value;
+    };
+    using namespace std::chrono;
+    const year_month_day date{year(number(0, 4)), month(static_cast<unsigned>(number(5, 2))),
+                              day(static_cast<unsigned>(number(8, 2)))};
+    const int hour = number(11, 2);
+    const int minute = number(14, 2);
+    const int second = number(17, 2);
+    if (!date.ok() || number(0, 4) < 1970 || hour > 23 || minute > 59 || second > 59) return std::nullopt;
+
+    std::string_view fraction = text.substr(form.size(), text.size() - form.size() - 1);
+    int ms = 0;
+    if (!fraction.empty()) {
+        if (fraction.front() != '.' || fraction.size() == 1) return std::nullopt;
+        fraction.remove_prefix(1);
+        int scale = 100;
+        for (const char c : fraction) {
+            if (!digit(c)) return std::nullopt;
+            ms += (c - '0') * scale;
+            scale /= 10;
+        }
+    }
+    const auto since_1970 = sys_days(date).time_since_epoch() + hours(hour) + minutes(minute) + seconds(second);
+    return static_cast<std::uint64_t>(duration_cast<milliseconds>(since_1970).count() + ms);
+}
+
 }  // namespace lbcluster

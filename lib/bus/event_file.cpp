@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
@@ -26,24 +25,6 @@ std::string text_of(const Json& object, const char* key) {
     return it != object.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-// 2026-11-21T02:08:19.042Z; the fraction may be missing. 0 if it is something else.
-std::uint64_t parse_time(const std::string& text) {
-    std::tm utc{};
-    const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
-    if (rest == nullptr) {
-        return 0;
-    }
-    std::uint64_t ms = 0;
-    if (*rest == '.') {
-        std::uint64_t scale = 100;
-        for (++rest; *rest >= '0' && *rest <= '9'; ++rest, scale /= 10) {
-            ms += static_cast<std::uint64_t>(*rest - '0') * scale;
-        }
-    }
-    const std::time_t seconds = ::timegm(&utc);
-    return seconds < 0 ? 0 : static_cast<std::uint64_t>(seconds) * 1000 + ms;
-}
-
 }  // namespace
 
 std::optional<Event> parse_event_line(std::string_view line) {
@@ -57,7 +38,7 @@ std::optional<Event> parse_event_line(std::string_view line) {
     event.set_sequence(number_of(object, "sequence"));
     const std::string time = text_of(object, "time");
     event.set_time_ms(time.empty() ? std::max(number_of(object, "time"), number_of(object, "time_ms"))
-                                   : parse_time(time));
+                                   : parse_rfc3339(time).value_or(0));
     event.set_node(text_of(object, "node"));
     event.set_kind(text_of(object, "kind"));
     event.set_severity(text_of(object, "severity"));

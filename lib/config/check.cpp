@@ -359,6 +359,7 @@ Problems check(const NodeFile* node, const ClusterFile& cluster, const std::opti
     check_timers(cluster, report);
     check_floating_ips(node, cluster, facts, report);
     check_services(node, cluster, facts, node_addresses(node, facts), report);
+    check_notifications(cluster.config, report);
     check_ping_nodes(node, cluster, facts, report);
     std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
         if (a.file != b.file) return a.file < b.file;

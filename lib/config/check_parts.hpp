@@ -42,4 +42,6 @@ using OwnAddresses = std::map<IpAddress, std::string>;
 void check_services(const NodeFile* node, const ClusterFile& cluster, const std::optional<Facts>& facts,
                     const OwnAddresses& own, const Reporter& report);
 
+void check_notifications(const ClusterConfig& cluster, const Reporter& report);
+
 }  // namespace lbcluster::config

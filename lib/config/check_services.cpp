@@ -130,6 +130,10 @@ class ServiceCheck {
                           " already",
                       "each real server of a service has its own");
             }
+            if (server.has_drain_until() && server.state() != SERVER_STATE_DRAIN) {
+                error(key + ".drain_until", "only a server with state: drain has it",
+                      "remove it; 'lbcluster server online' and 'halt' do that");
+            }
             const auto address = IpAddress::parse(server.address());
             if (!address) continue;
             server_address(server, *address, key);

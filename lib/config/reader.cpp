@@ -34,6 +34,37 @@ bool is_interface(std::string_view text) {
            std::none_of(text.begin(), text.end(), [](char c) { return c == '/' || c == ':' || c <= ' ' || c > '~'; });
 }
 
+bool is_host(std::string_view text) {
+    if (IpAddress::parse(text)) return true;
+    const auto word = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+    return !text.empty() && text.size() <= 253 && word(text.front()) && word(text.back()) &&
+           text.find("..") == std::string_view::npos &&
+           std::all_of(text.begin(), text.end(), [&](char c) { return word(c) || c == '-' || c == '.'; });
+}
+
+bool is_visible(std::string_view text, std::string_view forbidden) {
+    return std::all_of(text.begin(), text.end(),
+                       [&](char c) { return c > ' ' && c <= '~' && forbidden.find(c) == std::string_view::npos; });
+}
+
+// The useful part of RFC 5321's Mailbox: no quoted local part, no address literal.
+bool is_mail(std::string_view text) {
+    const std::size_t at = text.rfind('@');
+    if (at == std::string_view::npos || at == 0 || at > 64) return false;
+    const std::string_view domain = text.substr(at + 1);
+    return is_visible(text.substr(0, at), "()<>[]:;@\\,\"") && is_host(domain) && !IpAddress::parse(domain);
+}
+
+bool is_url(std::string_view text) {
+    constexpr std::size_t url_max = 2048;
+    for (const std::string_view scheme : {"http://", "https://"}) {
+        if (text.size() > url_max || text.substr(0, scheme.size()) != scheme) continue;
+        const std::string_view rest = text.substr(scheme.size());
+        return !rest.empty() && rest.front() != '/' && is_visible(rest, "\"<>\\^`{|}");
+    }
+    return false;
+}
+
 // The complaint about a string that does not look like its format says; empty message: it does.
 Error check_format(Format format, const std::string& text) {
     const std::string quoted = "'" + printable(text) + "'";
@@ -69,6 +100,19 @@ Error check_format(Format format, const std::string& text) {
             if (!expression.ok()) return {quoted + " is not a regular expression: " + expression.error(), "", 0};
             return {};
         }
+        case FORMAT_TIME:
+            if (parse_rfc3339(text)) return {};
+            return {quoted + " is not a time", "write it in UTC like 2026-11-21T14:30:00Z", 0};
+        case FORMAT_HOST:
+            if (is_host(text)) return {};
+            return {quoted + " is neither a host name nor an address", "write it like mail.example.org or 10.0.0.1", 0};
+        case FORMAT_MAIL:
+            if (is_mail(text)) return {};
+            return {quoted + " is not a mail address", "write it like admin@example.org", 0};
+        case FORMAT_URL:
+            if (is_url(text)) return {};
+            // Not quoted: what follows the host is often a secret.
+            return {"is not a URL", "write it like https://chat.example.org/hooks/1", 0};
         default:
             return {};
     }

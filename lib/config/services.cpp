@@ -44,6 +44,13 @@ std::vector<const RealServer*> servers_of(const VirtualService& service) {
     return servers;
 }
 
+ServerState effective_state(const RealServer& server, std::uint64_t now_ms) {
+    const ServerState state = server.has_state() ? server.state() : SERVER_STATE_ONLINE;
+    if (state != SERVER_STATE_DRAIN || !server.has_drain_until()) return state;
+    const auto until = parse_rfc3339(server.drain_until());
+    return until && now_ms >= *until ? SERVER_STATE_HALT : state;
+}
+
 std::uint16_t first_port_of(const VirtualService& service) {
     if (service.ports().empty()) return 0;
     const auto range = parse_port_range(service.ports(0));

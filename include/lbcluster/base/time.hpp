@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,5 +37,9 @@ Result<Duration> parse_duration(std::string_view text);
 
 // RFC 3339 in UTC with milliseconds, from CLOCK_REALTIME milliseconds since 1970: 2026-11-21T02:08:19.042Z
 std::string format_rfc3339(std::uint64_t realtime_ms);
+
+// The other way round; the fraction may be missing, digits beyond milliseconds are dropped. UTC only ("Z"), from 1970
+// on.
+std::optional<std::uint64_t> parse_rfc3339(std::string_view text);
 
 }  // namespace lbcluster

@@ -28,6 +28,9 @@ bool is_layer7_scheduler(Scheduler scheduler);
 Scheduler scheduler_of(const VirtualService& service);
 // Whose state and health count: enabled, in the order of the file.
 std::vector<const RealServer*> servers_of(const VirtualService& service);
+// What counts now: `state`, but halt once the time of a drain's `drain_until` has come. Everybody who reads `state`
+// asks this, so that nobody has to write the configuration when the time comes. `now_ms`: milliseconds since 1970.
+ServerState effective_state(const RealServer& server, std::uint64_t now_ms);
 // 0: the service has no single first port (`all`), so a check needs one of its own.
 std::uint16_t first_port_of(const VirtualService& service);
 // Where a server is reached, and where a check without a port of its own goes.

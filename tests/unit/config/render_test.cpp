@@ -87,7 +87,7 @@ TEST(Render, Json) {
         "floating_ips: [{address: 10.0.0.1, note: \"a\\\"\\n\"}]\n");
     EXPECT_EQ(to_json(config),
               R"({"heartbeat":{"profile":"vm","port":7000,"keepalive":"1.5s","auto_failback":true,"ping_nodes":[]},)"
-              R"("floating_ips":[{"address":"10.0.0.1","note":"a\"\n"}],"virtual_services":[]})");
+              R"("floating_ips":[{"address":"10.0.0.1","note":"a\"\n"}],"virtual_services":[],"notifications":[]})");
     EXPECT_EQ(to_json(read<NodeConfig>("node: a\ninterfaces: {lan: eth0}")),
               R"({"node":"a","interfaces":{"lan":"eth0"},"links":[]})");
 }
