@@ -1,8 +1,10 @@
 // A machine in trouble: no CPU, no disk, no log, no file descriptors (HA-1, HA-2). Heartbeats go on.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -42,6 +44,65 @@ class Load : public PairTest {
         EXPECT_TRUE(prober_->wait_answers("lb2", 10s));
         expect_gap_at_most(1200ms);
     }
+};
+
+// Processes that share little memory, as a whole machine that runs out of it would; whoever takes too much is killed by
+// the kernel. Not ok(): the kernel has no place for it here.
+class MemoryGroup {
+  public:
+    explicit MemoryGroup(std::uint64_t bytes_max) {
+        for (const auto& [root, limit] :
+             {std::pair{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, std::pair{"/sys/fs/cgroup", "memory.max"}}) {
+            root_ = root;
+            path_ = root_ + "/lbcluster-" + std::to_string(::getpid());
+            if (::mkdir(path_.c_str(), 0755) != 0) continue;
+            ok_ = write(path_ + "/" + limit, std::to_string(bytes_max));
+            if (ok_) return;
+            ::rmdir(path_.c_str());
+        }
+    }
+    ~MemoryGroup() {
+        if (!ok_) return;
+        for (const pid_t pid : members_) write(root_ + "/cgroup.procs", std::to_string(pid));
+        ::rmdir(path_.c_str());
+    }
+    MemoryGroup(const MemoryGroup&) = delete;
+    MemoryGroup& operator=(const MemoryGroup&) = delete;
+    MemoryGroup(MemoryGroup&&) = delete;
+    MemoryGroup& operator=(MemoryGroup&&) = delete;
+
+    [[nodiscard]] bool ok() const { return ok_; }
+    bool add(pid_t pid) {
+        members_.push_back(pid);
+        return write(path_ + "/cgroup.procs", std::to_string(pid));
+    }
+    // A process takes memory until the kernel ends it; true if that is how it ended.
+    bool run_out() {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            add(::getpid());
+            const std::size_t all = std::size_t{1} << 30U;
+            auto* memory = static_cast<char*>(
+                ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+            for (std::size_t i = 0; memory != MAP_FAILED && i < all; i += 4096) memory[i] = 1;
+            ::_exit(0);
+        }
+        int status = 0;
+        return ::waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    }
+
+  private:
+    static bool write(const std::string& path, const std::string& text) {
+        const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+        if (fd < 0) return false;
+        const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+        ::close(fd);
+        return written;
+    }
+    std::string root_;
+    std::string path_;
+    std::vector<pid_t> members_;
+    bool ok_ = false;
 };
 
 TEST_F(Load, EightCpuBurnersCauseNoFailover) {
@@ -219,6 +280,26 @@ TEST_F(Load, MemoryTakenByOthersCausesNoFailover) {
         for (std::size_t i = 0; i < hog.size() && Clock::now() < end; i += 4096) hog[i] = 1;
     }
     expect_no_failover();
+}
+
+// The kernel runs out of memory again and again and kills for it, with both heartbeatds among the candidates.
+TEST_F(Load, AMemoryShortageThatKillsLeavesTheHeartbeatAlone) {
+    PairSpec spec;
+    spec.timers = "keepalive: 10ms\ndeadtime: 50ms";
+    begin(spec);
+    if (HasFatalFailure()) return;
+    MemoryGroup group(std::uint64_t{128} << 20U);
+    if (!group.ok()) GTEST_SKIP() << "no memory control group can be made here";
+    for (const char* node : {"lb1", "lb2"}) ASSERT_TRUE(group.add(pair().daemon(node).pid()));
+    const TimePoint end = Clock::now() + 8s;
+    int killed = 0;
+    while (Clock::now() < end) {
+        ASSERT_TRUE(group.run_out());
+        ++killed;
+    }
+    EXPECT_GT(killed, 3);
+    expect_no_failover();
+    expect_nobody_noticed();
 }
 
 }  // namespace
