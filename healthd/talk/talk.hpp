@@ -49,7 +49,10 @@ enum class Transport { tcp, tls, udp };  // tls: from the first byte
 
 // The transport of a `negotiate` check's protocol (its tls and starttls keys count).
 Transport transport_of(const config::Check& check);
+// What ALPN offers in a TLS handshake: "h2" for gRPC, "postgresql", ...; empty: nothing.
+std::string_view alpn_of(const config::Check& check);
 // For every protocol of `negotiate` (not for connect, ping, external). Null: that protocol needs none (tls: the handshake is all).
+// `spec` outlives the Talk.
 std::unique_ptr<Talk> make_talk(const ProbeSpec& spec);
 
 }  // namespace lbcluster::health
