@@ -1,19 +1,25 @@
-// lbcluster status: what this node and its peer do now (HA-5).
-#include <poll.h>
+// lbcluster status: what this node, its peer, its services and their servers do now (HA-5, OP-2).
+#include <sys/stat.h>
 
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
 #include "context.hpp"
 #include "lbcluster/base/clock.hpp"
+#include "lbcluster/bus/client.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "lbcluster/config/load.hpp"
 #include "status_view.hpp"
 
 namespace lbcluster::cli {
@@ -23,19 +29,63 @@ using namespace std::chrono_literals;
 
 constexpr auto answer_time = 2s;
 constexpr auto neighbour_time = 500ms;
-constexpr auto refresh_time = 1s;  // of the ages on a watched page; also to see that the reader has gone
-constexpr int retry_ms = 500;
+constexpr auto refresh_time = 1s;   // of the ages on a watched page; also to see that the reader has gone
+constexpr auto settle_time = 50ms;  // changes that come together are shown together
 
-// Daemons that a node may have besides heartbeatd; shown once they have a socket.
-constexpr std::array neighbours{"healthd", "forwarderd", "replicatord"};
+// Daemons that a node may have besides heartbeatd and healthd; shown once they have a socket.
+constexpr std::array neighbours{"forwarderd", "replicatord"};
 
-void take(StatusView& view, const std::vector<bus::Item>& items) {
-    for (const auto& item : items) {
-        if (item.key() == "node" && item.has_node()) {
-            view.node = item.node();
-        } else if (item.key() == "config" && item.has_config()) {
-            view.config = item.config();
+void take(StatusView& view, const bus::Item& item) {
+    if (item.has_node()) {
+        view.node = item.node();
+    } else if (item.has_config()) {
+        view.config = item.config();
+    } else if (item.has_health()) {
+        view.health = item.health();
+    } else if (item.has_server()) {
+        view.servers[{item.server().service(), item.server().server()}] = item.server();
+    }
+}
+
+// The services as they are configured; of files that are not valid, as they were when they last were.
+void read_configuration(const Context& context, StatusView& view) {
+    auto loaded = config::load(context.paths, std::nullopt);
+    view.cluster_error.clear();
+    if (!loaded.ok()) {
+        config::Paths applied = context.paths;
+        applied.config_dir = context.paths.state_dir + "/applied";  // heartbeatd keeps what is in force there
+        auto older = config::load(applied, std::nullopt);
+        view.cluster_error = older.ok() ? "cluster.yaml is not valid: these are the services as they were before. "
+                                        : "cluster.yaml is not valid, so its services cannot be shown. ";
+        view.cluster_error += "'lbcluster config check' says why.";
+        if (!older.ok()) older.effective_cluster.Clear();
+        loaded = std::move(older);
+    }
+    view.cluster = std::move(loaded.effective_cluster);
+}
+
+std::string trouble_of(const Error& error) {
+    const bool absent = error.code == ENOENT || error.code == ECONNREFUSED;
+    return absent ? "healthd does not run" : error.code == ETIMEDOUT ? "healthd does not answer" : error.message;
+}
+
+void add_healthd(const Context& context, StatusView& view) {
+    const std::string socket = context.paths.socket_of("healthd");
+    const auto fetched = bus::fetch_all(socket, "", answer_time);
+    view.health.reset();
+    view.servers.clear();
+    if (fetched.ok()) {
+        view.health.emplace();
+        view.health_error.clear();
+        for (const bus::Item& item : fetched.value().items) {
+            if (!item.has_config() || view.config.digest().empty()) take(view, item);
         }
+        view.daemons.push_back({"healthd", true, false, fetched.value().server.version()});
+        return;
+    }
+    view.health_error = trouble_of(fetched.error());
+    if (fetched.error().code != ENOENT || view.cluster.virtual_services_size() > 0) {
+        view.daemons.push_back({"healthd", bus::listens(socket), true, ""});
     }
 }
 
@@ -50,24 +100,24 @@ void add_neighbours(const Context& context, StatusView& view) {
     }
 }
 
-// Everything but heartbeatd's `node`, and that as well if `with_node`.
+// The error is heartbeatd's; the others' absence is part of the picture.
 Result<void> collect(const Context& context, StatusView& view) {
     const std::string socket = context.paths.socket_of("heartbeatd");
-    view.daemons.clear();
     view.now_ms = realtime_ms_now();
+    read_configuration(context, view);
     auto node = bus::fetch_all(socket, "node", answer_time);
     Result<void> outcome;
     if (node.ok()) {
-        take(view, node.value().items);
+        for (const bus::Item& item : node.value().items) take(view, item);
         if (const auto config = bus::fetch(socket, "config", answer_time); config.ok()) {
-            take(view, config.value());
+            for (const bus::Item& item : config.value()) take(view, item);
         }
         view.daemons.push_back({"heartbeatd", true, false, node.value().server.version()});
     } else {
         outcome = node.error();
-        view.node.reset();
         view.daemons.push_back({"heartbeatd", node.error().code == ETIMEDOUT, true, ""});
     }
+    add_healthd(context, view);
     add_neighbours(context, view);
     return outcome;
 }
@@ -92,53 +142,171 @@ void show(const Context& context, const StatusView& view, bool watching) {
     }
 }
 
-void run_once(Context& context) {
+// Follows the daemons until it is interrupted, or nobody reads what it prints. One that goes away and comes back is
+// part of the picture. Lines for scripts are printed when something changed; on a terminal the ages go on as well.
+class Watch {
+  public:
+    Watch(const Context& context, StatusView view)
+        : context_(context),
+          view_(std::move(view)),
+          node_(io_, options("heartbeatd", "node")),
+          config_(io_, options("heartbeatd", "config")),
+          health_(io_, options("healthd", "")),
+          settle_(io_),
+          refresh_(io_) {
+        for (bus::Client* client : {&node_, &config_, &health_}) {
+            client->on_snapshot([this](const auto&) { changed(); });
+            client->on_update([this](const auto&) { changed(); });
+            client->on_lost([this](const Error&) { changed(); });
+        }
+    }
+
+    void run() {
+        show(context_, view_, true);
+        shown_ = digest(view_);
+        for (bus::Client* client : {&node_, &config_, &health_}) client->start();
+        refresh();
+        io_.run();
+    }
+
+  private:
+    [[nodiscard]] bus::ClientOptions options(const char* daemon, const char* prefix) const {
+        return {context_.paths.socket_of(daemon), "lbcluster", LBCLUSTER_VERSION, prefix};
+    }
+
+    void changed() {
+        if (std::exchange(settling_, true)) return;
+        settle_.expires_after(settle_time);
+        settle_.async_wait([this](boost::system::error_code error) {
+            if (error) return;
+            settling_ = false;
+            if (complete()) update(context_.color);
+        });
+    }
+
+    // Not before every daemon that was there has given its first snapshot.
+    [[nodiscard]] bool complete() {
+        complete_ = complete_ || std::chrono::steady_clock::now() > started_ + answer_time ||
+                    ((!view_.node || !(node_.stale() || config_.stale())) && (!view_.health || !health_.stale()));
+        return complete_;
+    }
+
+    void refresh() {
+        if (!stdout_works()) return io_.stop();
+        refresh_.expires_after(refresh_time);
+        refresh_.async_wait([this](boost::system::error_code error) {
+            if (error) return;
+            if (complete()) update(context_.color);
+            refresh();
+        });
+    }
+
+    void update(bool anyway) {
+        StatusView next;
+        next.now_ms = realtime_ms_now();
+        next.cluster = view_.cluster;
+        next.cluster_error = view_.cluster_error;
+        if (files_changed()) read_configuration(context_, next);
+        add_heartbeatd(next);
+        add_health(next);
+        add_neighbours(context_, next);
+        view_ = std::move(next);
+        const std::string now = digest(view_);
+        if (now == shown_ && !anyway) return;
+        shown_ = now;
+        show(context_, view_, true);
+        if (!stdout_works()) io_.stop();
+    }
+
+    void add_heartbeatd(StatusView& next) const {
+        const bool stale = node_.stale();
+        if (!stale) {
+            for (const bus::Client* client : {&node_, &config_}) {  // of `config` the last known one will do
+                for (const auto& [key, item] : client->state()) take(next, item);
+            }
+        }
+        const bool running = !stale || bus::listens(context_.paths.socket_of("heartbeatd"));
+        next.daemons.push_back({"heartbeatd", running, stale, stale ? "" : node_.server_version()});
+    }
+
+    void add_health(StatusView& next) const {
+        if (!health_.stale()) {
+            next.health.emplace();
+            for (const auto& [key, item] : health_.state()) {
+                if (!item.has_config() || next.config.digest().empty()) take(next, item);
+            }
+            next.daemons.push_back({"healthd", true, false, health_.server_version()});
+            return;
+        }
+        const bool running = bus::listens(context_.paths.socket_of("healthd"));
+        next.health_error = running ? "healthd does not answer" : "healthd does not run";
+        if (running || next.cluster.virtual_services_size() > 0) {
+            next.daemons.push_back({"healthd", running, true, ""});
+        }
+    }
+
+    bool files_changed() {
+        std::vector<std::pair<std::int64_t, std::int64_t>> times;
+        for (const std::string& path : {context_.paths.node_file(), context_.paths.cluster_file()}) {
+            struct stat info{};
+            if (::stat(path.c_str(), &info) != 0) info = {};
+            times.emplace_back(info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec, info.st_size);
+        }
+        return std::exchange(times_, times) != times;
+    }
+
+    // What is shown, without the time of showing.
+    static std::string digest(const StatusView& view) {
+        std::string text = view.node ? view.node->SerializeAsString() : "";
+        text += "\n" + view.config.SerializeAsString() + "\n" + view.cluster.SerializeAsString() + view.cluster_error;
+        text += "\n" + (view.health ? view.health->SerializeAsString() : view.health_error);
+        for (const auto& [labels, server] : view.servers) text += server.SerializeAsString();
+        for (const auto& daemon : view.daemons) {
+            text += "\n" + daemon.name + daemon.version + (daemon.running ? "r" : "") + (daemon.stale ? "s" : "");
+        }
+        for (const ServiceRow& service : service_rows(view)) {  // a drain may have ended meanwhile
+            for (const ServerRow& server : service.servers) text += server.state + " ";
+        }
+        return text;
+    }
+
+    const Context& context_;
+    StatusView view_;
+    boost::asio::io_context io_{1};
+    bus::Client node_;
+    bus::Client config_;
+    bus::Client health_;
+    boost::asio::steady_timer settle_;
+    boost::asio::steady_timer refresh_;
+    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    bool complete_ = false;
+    bool settling_ = false;
+    std::string shown_;
+    std::vector<std::pair<std::int64_t, std::int64_t>> times_;
+};
+
+void run(Context& context, bool watch) {
     StatusView view;
     const auto collected = collect(context, view);
     if (!anybody_answers(view)) {
         fail_unreachable(context, collected.error());
         return;
     }
-    show(context, view, false);
-}
-
-// Until it is interrupted, or nobody reads what it prints. A heartbeatd that goes away and comes back is part of the
-// picture.
-void run_watch(Context& context) {
-    StatusView view;
-    if (const auto collected = collect(context, view); !anybody_answers(view)) {
-        fail_unreachable(context, collected.error());
-        return;
-    }
-    while (stdout_works()) {
-        const auto followed = bus::follow(
-            context.paths.socket_of("heartbeatd"), "node",
-            [&](bool first, const std::vector<bus::Item>& items) {
-                if (first || !items.empty()) {
-                    (void)collect(context, view);
-                }
-                if (first || !items.empty() || context.color) {
-                    view.now_ms = realtime_ms_now();
-                    show(context, view, true);
-                }
-                return stdout_works();
-            },
-            answer_time, refresh_time);
-        if (!followed.ok()) {
-            (void)collect(context, view);
-            show(context, view, true);
-            ::poll(nullptr, 0, retry_ms);
-        }
+    if (watch) {
+        Watch(context, std::move(view)).run();
+    } else {
+        show(context, view, false);
     }
 }
 
 }  // namespace
 
 void register_status(CLI::App& app, Context& context) {
-    auto* command = app.add_subcommand("status", "What this node, its peer and its floating IPs do now");
+    auto* command = app.add_subcommand(
+        "status", "What this node, its peer, its floating IPs, its services and their servers do now");
     auto watch = std::make_shared<bool>(false);
     command->add_flag("--watch", *watch, "Show it again whenever it changes");
-    command->callback([&context, watch] { *watch ? run_watch(context) : run_once(context); });
+    command->callback([&context, watch] { run(context, *watch); });
 }
 
 }  // namespace lbcluster::cli

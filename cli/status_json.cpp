@@ -17,6 +17,14 @@ Json array_of(const List& list, F make) {
     return out;
 }
 
+Json counters_json(const google::protobuf::Map<std::string, std::uint64_t>& counters) {
+    Json out = Json::object();
+    for (const auto& [name, count] : std::map<std::string, std::uint64_t>(counters.begin(), counters.end())) {
+        out[name] = count;
+    }
+    return out;
+}
+
 Json peer_json(const bus::PeerStatus& peer) {
     return {{"name", peer.name()},
             {"role", peer.role()},
@@ -59,23 +67,27 @@ Json status_json(const StatusView& view) {
         out["link"] = "down";
         out["links"] = out["ping_nodes"] = out["floating_ips"] = Json::array();
     }
-    out["services"] = Json::array();
+    out["services"] = services_json(view);
     out["config"] = {
         {"revision", view.config.revision()}, {"digest", view.config.digest()}, {"error", view.config.error()}};
     out["replication"] = {{"state", "none"}, {"peer_revision", nullptr}, {"error", ""}};
-    out["alarms"] = Json::array();
-    if (view.node) {
-        out["alarms"] = array_of(view.node->alarms(), [](const bus::Alarm& alarm) {
-            return Json{{"id", alarm.id()},
-                        {"since", time_json(alarm.since_ms())},
-                        {"text", alarm.text()},
-                        {"action", alarm.action()}};
-        });
-        out["counters"] = Json::object();
-        for (const auto& [name, count] :
-             std::map<std::string, std::uint64_t>(view.node->counters().begin(), view.node->counters().end())) {
-            out["counters"][name] = count;
-        }
+    out["alarms"] = array_of(all_alarms(view), [](const bus::Alarm& alarm) {
+        return Json{{"id", alarm.id()},
+                    {"since", time_json(alarm.since_ms())},
+                    {"text", alarm.text()},
+                    {"action", alarm.action()}};
+    });
+    if (view.node) out["counters"] = counters_json(view.node->counters());
+    out["health"] = nullptr;
+    if (view.health) {
+        const bus::HealthStatus& health = *view.health;
+        out["health"] = {{"targets", health.targets()},
+                         {"up", health.up()},
+                         {"down", health.down()},
+                         {"standby", health.standby()},
+                         {"unknown", health.unknown()},
+                         {"holding", health.holding()},
+                         {"counters", counters_json(health.counters())}};
     }
     out["daemons"] = array_of(view.daemons, [](const DaemonView& daemon) {
         return Json{

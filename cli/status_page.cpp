@@ -1,69 +1,15 @@
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstdio>
 #include <string_view>
 #include <utility>
 
 #include "lbcluster/base/time.hpp"
+#include "page.hpp"
 #include "status_view.hpp"
 
 namespace lbcluster::cli {
 namespace {
-
-constexpr std::size_t label_width = 15;    // "Configuration" and a gap
-constexpr std::size_t rows_shown_max = 8;  // of a long list
-
-// Columns of a text that went through harmless(): one a code point, which is right for all but East Asian names.
-std::size_t columns(std::string_view text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
-std::string clip(std::string text, std::size_t width) {
-    if (columns(text) <= width) {
-        return text;
-    }
-    std::size_t bytes = 0;
-    for (std::size_t seen = 0; bytes < text.size(); ++bytes) {
-        if ((static_cast<unsigned char>(text[bytes]) & 0xC0U) != 0x80U && ++seen > width - 2) {
-            break;
-        }
-    }
-    return text.substr(0, bytes) + "..";
-}
-
-std::string pad(const std::string& text, std::size_t width) {
-    const std::size_t have = columns(text);
-    return have >= width ? text : text + std::string(width - have, ' ');
-}
-
-std::string upper(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    return text;
-}
-
-std::vector<std::string> wrap(const std::string& text, std::size_t width) {
-    std::vector<std::string> lines;
-    std::string line;
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t space = std::min(text.find(' ', at), text.size());
-        const std::string word = clip(text.substr(at, space - at), width);
-        at = space + 1;
-        if (word.empty()) {
-            continue;
-        }
-        if (!line.empty() && columns(line) + 1 + columns(word) > width) {
-            lines.push_back(std::exchange(line, {}));
-        }
-        line += (line.empty() ? "" : " ") + word;
-    }
-    if (!line.empty() || lines.empty()) {
-        lines.push_back(line);
-    }
-    return lines;
-}
 
 std::string rtt_text(std::uint64_t rtt_us) {
     if (rtt_us == 0) {
@@ -73,53 +19,6 @@ std::string rtt_text(std::uint64_t rtt_us) {
     std::snprintf(out.data(), out.size(), "rtt %.2f ms", static_cast<double>(rtt_us) / 1000.0);
     return out.data();
 }
-
-// For people: one or two units, never more.
-std::string age_text(std::uint64_t ms) {
-    const std::uint64_t s = ms / 1000;
-    if (ms < 1000) {
-        return std::to_string(ms) + " ms";
-    }
-    if (s < 60) {
-        return std::to_string(s) + " s";
-    }
-    if (s < 3600) {
-        return std::to_string(s / 60) + " min " + std::to_string(s % 60) + " s";
-    }
-    if (s < 86400) {
-        return std::to_string(s / 3600) + " h " + std::to_string(s / 60 % 60) + " min";
-    }
-    return std::to_string(s / 86400) + " d " + std::to_string(s / 3600 % 24) + " h";
-}
-
-class Page {
-  public:
-    Page(bool color, std::size_t width) : color_(color), width_(width) {}
-
-    [[nodiscard]] std::string paint(const char* code, const std::string& text) const {
-        return color_ && !text.empty() ? std::string("\x1b[") + code + "m" + text + "\x1b[0m" : text;
-    }
-    [[nodiscard]] std::string paint(Level level, const std::string& text) const {
-        return paint(level == Level::good ? "32" : level == Level::warning ? "33" : "1;31", text);
-    }
-    void line(const std::string& text = "") { text_ += text + "\n"; }
-    // `rest` is already painted and short; the label is given once a section.
-    void row(const std::string& label, const std::string& rest) { line("  " + pad(label, label_width) + rest); }
-    void wrapped(const std::string& label, const std::string& text, Level level) {
-        std::string first = label;
-        for (const auto& part : wrap(text, room())) {
-            row(std::exchange(first, ""), level == Level::good ? part : paint(level, part));
-        }
-    }
-    [[nodiscard]] std::size_t room() const { return width_ - 2 - label_width; }
-    [[nodiscard]] std::size_t width() const { return width_; }
-    std::string take() { return std::move(text_); }
-
-  private:
-    bool color_;
-    std::size_t width_;
-    std::string text_;
-};
 
 Level level_of_link(const std::string& state) {
     return state == "up" ? Level::good : state == "one-way" ? Level::warning : Level::bad;
@@ -242,12 +141,13 @@ void add_floating_ips(Page& page, const bus::NodeStatus& node) {
     }
 }
 
-void add_alarms(Page& page, const bus::NodeStatus& node) {
-    if (node.alarms().empty()) {
+void add_alarms(Page& page, const StatusView& view) {
+    const auto alarms = all_alarms(view);
+    if (alarms.empty()) {
         return page.row("Alarms", page.paint(Level::good, "none"));
     }
     std::string label = "Alarms";
-    for (const auto& alarm : node.alarms()) {
+    for (const auto& alarm : alarms) {
         page.wrapped(std::exchange(label, ""), harmless(alarm.text()), Level::bad);
         if (!alarm.action().empty()) {
             page.wrapped("", "What to do: " + harmless(alarm.action()), Level::good);
@@ -346,6 +246,13 @@ Summary summarize(const StatusView& view) {
     return node.link() == "up" || node.peer().state() == "alive" ? with_peer(node, peer) : without_peer(node, peer);
 }
 
+std::vector<bus::Alarm> all_alarms(const StatusView& view) {
+    std::vector<bus::Alarm> alarms;
+    if (view.node) alarms.assign(view.node->alarms().begin(), view.node->alarms().end());
+    if (view.health) alarms.insert(alarms.end(), view.health->alarms().begin(), view.health->alarms().end());
+    return alarms;
+}
+
 std::string render_page(const StatusView& view, bool color, std::size_t width) {
     Page page(color, std::clamp<std::size_t>(width, 72, 200));
     add_head(page, view);
@@ -354,7 +261,10 @@ std::string render_page(const StatusView& view, bool color, std::size_t width) {
         add_links(page, *view.node);
         add_ping_nodes(page, *view.node);
         add_floating_ips(page, *view.node);
-        add_alarms(page, *view.node);
+    }
+    if (view.node || view.health || view.cluster.virtual_services_size() > 0) {
+        page.add(render_services(view, color, page.width()));
+        add_alarms(page, view);
         add_config(page, view.config);
     }
     add_daemons(page, view.daemons);

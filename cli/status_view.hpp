@@ -5,11 +5,15 @@
 #include <lbcluster/state.pb.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "context.hpp"
+#include "lbcluster/config.pb.h"
+#include "lbcluster/health/color.hpp"
 
 namespace lbcluster::cli {
 
@@ -25,7 +29,36 @@ struct StatusView {
     bus::ConfigStatus config;
     std::vector<DaemonView> daemons;
     std::uint64_t now_ms = 0;  // CLOCK_REALTIME
+
+    config::ClusterConfig cluster;                                             // with defaults
+    std::string cluster_error;                                                 // why it is not the newest; empty: it is
+    std::optional<bus::HealthStatus> health;                                   // nothing: healthd has not answered
+    std::string health_error;                                                  // why not
+    std::map<std::pair<std::string, std::string>, bus::ServerHealth> servers;  // by labels
 };
+
+// A real server and a virtual service as both forms of `status` show them: what is wanted beside what is.
+struct ServerRow {
+    std::string label;
+    std::string address;
+    std::uint32_t port = 0;  // 0: all of the service
+    std::uint32_t weight = 0;
+    std::string state;        // online | drain | halt, of now
+    std::string drain_until;  // of a drain with a deadline, also when it has passed
+    bus::ServerHealth health;
+};
+struct ServiceRow {
+    std::string label;
+    std::string address;
+    std::vector<std::string> ports;
+    std::string protocol;
+    std::string method;
+    int layer = 4;
+    health::Color color = health::Color::red;
+    std::vector<ServerRow> servers;
+};
+// Those that are enabled, in the order of the configuration.
+std::vector<ServiceRow> service_rows(const StatusView& view);
 
 enum class Level { good, warning, bad };
 
@@ -35,9 +68,14 @@ struct Summary {
 };
 
 Summary summarize(const StatusView& view);
+// Of every daemon that was asked.
+std::vector<bus::Alarm> all_alarms(const StatusView& view);
 // At most `width` columns wide; colours only if asked for.
 std::string render_page(const StatusView& view, bool color, std::size_t width = 80);
 Json status_json(const StatusView& view);
+// The System Overview: a part of the page, and "services" of the JSON.
+std::string render_services(const StatusView& view, bool color, std::size_t width);
+Json services_json(const StatusView& view);
 
 Json event_json(const bus::Event& event);
 std::string event_line(const bus::Event& event, bool color);

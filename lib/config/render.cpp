@@ -68,7 +68,8 @@ const Field* word_of(const pb::Message& message) {
 }
 
 // Values of query parameters and header lines that are secrets by their name.
-std::string mask_parts(const std::string& name, const std::string& text) {
+// `line_ends`: where the value of a header line ends.
+std::string mask_parts(const std::string& name, const std::string& text, const char* line_ends = "\r\n\\") {
     static const std::array<const char*, 6> words{"authorization", "password", "passwd", "key", "secret", "token"};
     const auto is_secret = [](std::string_view candidate) {
         std::string lower(candidate);
@@ -91,7 +92,7 @@ std::string mask_parts(const std::string& name, const std::string& text) {
         }
         out += std::string(part.substr(0, sign + 1)) + "***";
         at += sign + 1;
-        at = text[at - 1] == '=' ? text.find_first_of("&?;, \r\n", at) : text.find_first_of("\r\n\\", at);
+        at = text[at - 1] == '=' ? text.find_first_of("&?;, \r\n", at) : text.find_first_of(line_ends, at);
         if (at == std::string::npos) break;
     }
     return out;
@@ -332,9 +333,16 @@ std::string json_quote(std::string_view text) {
     return out + "\"";
 }
 
+std::string mask_secrets(std::string_view text) { return mask_parts("", std::string(text), "\r\n"); }
+
 std::string to_yaml(const pb::Message& message, Secrets secrets) {
     const std::string text = YamlWriter(secrets).mapping(message, "");
     return text.empty() ? "{}\n" : text;
+}
+
+std::string written_text(const pb::EnumDescriptor& type, int value) {
+    const pb::EnumValueDescriptor* descriptor = type.FindValueByNumber(value);
+    return descriptor == nullptr ? "" : enum_text(*descriptor);
 }
 
 std::string to_json(const pb::Message& message, Secrets secrets) { return JsonWriter(secrets).mapping(message); }

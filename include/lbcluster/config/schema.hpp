@@ -6,6 +6,7 @@
 // them, and without aliases there are no alias bombs. Duplicate keys are refused.
 #pragma once
 
+#include <google/protobuf/generated_enum_reflection.h>
 #include <google/protobuf/message.h>
 
 #include <cstddef>
@@ -56,11 +57,21 @@ void with_defaults(google::protobuf::Message& message);
 // Masking of fields marked `secret`.
 enum class Secrets { masked, plain };
 
+// `Authorization=...`, `password: ...` and the like in what was sent or came back: their values are ***.
+std::string mask_secrets(std::string_view text);
+
 // As one would write it: block style, short mappings in a list as {a: b}. parse_yaml() of it gives the same message.
 std::string to_yaml(const google::protobuf::Message& message, Secrets secrets = Secrets::plain);
 // Compact JSON with the same spelling of values: durations as "100ms", enums in lower case. Unset fields are left out;
 // empty lists and mappings stand as [] and {}.
 std::string to_json(const google::protobuf::Message& message, Secrets secrets = Secrets::masked);
+
+// A value of an enum as it is written: PROTOCOL_TCP_UDP -> tcp/udp. Empty: it has no such value.
+std::string written_text(const google::protobuf::EnumDescriptor& type, int value);
+template <class Enum>
+std::string written_text(Enum value) {
+    return written_text(*google::protobuf::GetEnumDescriptor<Enum>(), static_cast<int>(value));
+}
 
 // `text` as a JSON string, quotes included.
 std::string json_quote(std::string_view text);
