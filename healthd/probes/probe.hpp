@@ -17,9 +17,9 @@ class Transcript {
   public:
     static constexpr std::size_t bytes_max = 16 * 1024;
 
-    void note(std::string_view text);      // "connected to 10.0.0.1:80 in 0.4 ms"
-    void sent(std::string_view bytes);     // "> GET / HTTP/1.1"
-    void received(std::string_view bytes); // "< HTTP/1.1 200 OK"
+    void note(std::string_view text);       // "connected to 10.0.0.1:80 in 0.4 ms"
+    void sent(std::string_view bytes);      // "> GET / HTTP/1.1"
+    void received(std::string_view bytes);  // "< HTTP/1.1 200 OK"
     [[nodiscard]] const std::string& text() const { return text_; }
 
   private:

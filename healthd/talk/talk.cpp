@@ -1,6 +1,7 @@
 #include "healthd/talk/talk.hpp"
 
 #include "healthd/talk/dialogue.hpp"
+#include "healthd/talk/http.hpp"
 #include "healthd/talk/protocols.hpp"
 
 namespace lbcluster::health {
@@ -50,6 +51,9 @@ std::unique_ptr<Talk> make_talk(const ProbeSpec& spec) {
         return std::make_unique<Dialogue>(protocol, spec.check);
     };
     switch (spec.check.protocol()) {
+        case config::CHECK_PROTOCOL_HTTP:
+        case config::CHECK_PROTOCOL_HTTPS:
+            return make_http_talk(spec);
         case config::CHECK_PROTOCOL_SMTP:
             return dialogue(smtp_protocol());
         case config::CHECK_PROTOCOL_POP3:
