@@ -17,6 +17,7 @@ void register_key(CLI::App& app, Context& context);
 void register_config(CLI::App& app, Context& context);
 void register_service(CLI::App& app, Context& context);
 void register_server(CLI::App& app, Context& context);
+void register_check(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
 void register_simulate(CLI::App& app, Context& context);
 

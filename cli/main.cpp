@@ -51,6 +51,7 @@ int run(int argc, char** argv) {
     register_control(app, context);
     register_service(app, context);
     register_server(app, context);
+    register_check(app, context);
     register_floating_ip(app, context);
     register_config(app, context);
     register_key(app, context);

@@ -8,6 +8,8 @@
 #include "change.hpp"
 #include "commands.hpp"
 #include "context.hpp"
+#include "lbcluster/base/clock.hpp"
+#include "lbcluster/base/time.hpp"
 #include "lbcluster/config/load.hpp"
 #include "service_view.hpp"
 
@@ -18,7 +20,10 @@ struct Options : ChangeOptions {
     std::string service;
     std::string label;
     std::vector<std::string> words;
+    std::string deadline;  // of a drain
 };
+
+constexpr auto deadline_max = 31 * 24h;
 
 void list(Context& context, const Options& options) {
     const auto loaded = config::load(context.paths, machine_facts(context));
@@ -44,14 +49,15 @@ void list(Context& context, const Options& options) {
 
 // Loads, finds the service, lets `change` work on it, puts it in force.
 template <class Change>
-void with_service(Context& context, const Options& options, const std::string& what, const Change& change) {
+void with_service(Context& context, const Options& options, const std::string& what, const Change& change,
+                  const std::vector<std::string>& notes = {}) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
     const int index = find_service(cluster, options.service);
     if (index < 0) return fail_no_service(context, cluster, options.service);
     if (!change(*cluster.mutable_virtual_services(index))) return;
-    commit(context, *loaded, cluster, options, "server " + what + " " + options.service + " " + options.label);
+    commit(context, *loaded, cluster, options, "server " + what + " " + options.service + " " + options.label, notes);
 }
 
 void add(Context& context, const Options& options) {
@@ -69,15 +75,17 @@ void add(Context& context, const Options& options) {
 }
 
 template <class Change>
-void with_server(Context& context, const Options& options, const std::string& what, const Change& change) {
-    with_service(context, options, what, [&](config::VirtualService& service) {
+void with_server(Context& context, const Options& options, const std::string& what, const Change& change,
+                 const std::vector<std::string>& notes = {}) {
+    const auto find_and_change = [&](config::VirtualService& service) {
         const int index = find_server(service, options.label);
         if (index < 0) {
             fail_no_server(context, service, options.label);
             return false;
         }
         return change(service, index);
-    });
+    };
+    with_service(context, options, what, find_and_change, notes);
 }
 
 void set(Context& context, const Options& options) {
@@ -93,11 +101,36 @@ void remove(Context& context, const Options& options) {
     });
 }
 
-void set_state(Context& context, const Options& options, const std::string& what, config::ServerState state) {
-    with_server(context, options, what, [&](config::VirtualService& service, int index) {
-        service.mutable_real_servers(index)->set_state(state);
-        return true;
-    });
+void set_state(Context& context, const Options& options, const std::string& what, config::ServerState state,
+               const std::string& drain_until = "") {
+    std::vector<std::string> notes;
+    if (!drain_until.empty()) notes.push_back("It counts as halted from " + drain_until + " on.");
+    with_server(
+        context, options, what,
+        [&](config::VirtualService& service, int index) {
+            config::RealServer& server = *service.mutable_real_servers(index);
+            server.set_state(state);
+            server.clear_drain_until();
+            if (!drain_until.empty()) server.set_drain_until(drain_until);
+            return true;
+        },
+        notes);
+}
+
+// The deadline is a time in the configuration, so that it outlives restarts and is the same on both nodes.
+void drain(Context& context, const Options& options) {
+    if (options.deadline.empty()) return set_state(context, options, "drain", config::SERVER_STATE_DRAIN);
+    const auto deadline = parse_duration(options.deadline);
+    if (!deadline.ok() || *deadline <= 0ns || *deadline > deadline_max) {
+        fail(context, exit_usage,
+             {"--deadline " + options.deadline + ": " +
+                  (deadline.ok() ? "must be more than 0 and at most 31 days" : deadline.error().message),
+              "for example --deadline 10m"});
+        return;
+    }
+    const auto wait_ms = std::chrono::ceil<std::chrono::milliseconds>(*deadline).count();
+    set_state(context, options, "drain", config::SERVER_STATE_DRAIN,
+              format_rfc3339(realtime_ms_now() + static_cast<std::uint64_t>(wait_ms)));
 }
 
 }  // namespace
@@ -121,12 +154,16 @@ void register_server(CLI::App& app, Context& context) {
         }
         add_change_options(command, *options);
         command->callback([&context, options, act] { act(context, *options); });
+        return command;
     };
     verb("add", "Add one", true, add);
     verb("set", "Change one", true, set);
     verb("delete", "Delete one", false, remove);
-    verb("drain", "No new connections, existing ones finish", false,
-         [](Context& c, const Options& o) { set_state(c, o, "drain", config::SERVER_STATE_DRAIN); });
+    auto* drain_verb = verb("drain", "No new connections, existing ones finish", false, drain);
+    drain_verb->add_option("--deadline", options->deadline, "Halt it after this time: 10m, 2h; at most 31 days");
+    drain_verb->footer(
+        "The deadline is kept in the configuration (drain_until): it holds across restarts and take-overs. 'online',\n"
+        "'halt' and another 'drain' end it.");
     verb("halt", "No connections at all", false,
          [](Context& c, const Options& o) { set_state(c, o, "halt", config::SERVER_STATE_HALT); });
     verb("online", "Back to work", false,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "change.hpp"
+#include "lbcluster/base/clock.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
 
@@ -73,6 +74,7 @@ bool assign_words(Context& context, google::protobuf::Message& message, const st
 Json server_json(const config::VirtualService& service, const config::RealServer& server) {
     Json out = as_json(server);
     out["port"] = config::port_of(service, server);
+    out["effective_state"] = config::written_text(config::effective_state(server, realtime_ms_now()));
     return out;
 }
 
@@ -95,7 +97,10 @@ std::string server_text(const config::VirtualService& service, const config::Rea
     const Json json = server_json(service, server);
     std::string text = server.label() + "  " + server.address();
     if (const auto port = config::port_of(service, server); port != 0) text += " port " + std::to_string(port);
-    text += "  weight " + std::to_string(server.weight()) + "  " + json["state"].get<std::string>();
+    text += "  weight " + std::to_string(server.weight()) + "  " + json["effective_state"].get<std::string>();
+    if (server.has_drain_until()) {
+        text += (json["effective_state"] == "drain" ? " until " : ", its drain ended ") + server.drain_until();
+    }
     if (!server.enabled()) text += "  disabled";
     if (!server.note().empty()) text += "  " + harmless(server.note());
     return text + "\n";
