@@ -107,6 +107,7 @@ class GrpcTalk final : public Talk {
         Step step = flush();
         if (step.next == Next::read && ::nghttp2_session_want_read(session_.get()) == 0 &&
             ::nghttp2_session_want_write(session_.get()) == 0) {
+            if (!error_.empty()) return down("gRPC: no HTTP/2: " + error_);
             return down("gRPC: the server ended HTTP/2 without an answer" + went_away_);
         }
         return step;
@@ -131,6 +132,7 @@ class GrpcTalk final : public Talk {
         ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
         ::nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
         ::nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+        ::nghttp2_session_callbacks_set_error_callback2(callbacks, on_error);
         nghttp2_session* session = nullptr;
         LBC_ASSERT(::nghttp2_session_client_new(&session, callbacks, this) == 0);
         ::nghttp2_session_callbacks_del(callbacks);
@@ -221,6 +223,13 @@ class GrpcTalk final : public Talk {
         return 0;
     }
 
+    // nghttp2's own words about what it was sent.
+    static int on_error(nghttp2_session*, int, const char* text, std::size_t size, void* user) {
+        GrpcTalk& talk = self(user);
+        talk.error_ = shown({text, size}, talk.spec_.check);
+        return 0;
+    }
+
     const ProbeSpec& spec_;
     std::string body_;
     std::unique_ptr<nghttp2_session, EndSession> session_;
@@ -231,6 +240,7 @@ class GrpcTalk final : public Talk {
     std::string message_;
     std::string answer_;
     std::string went_away_;
+    std::string error_;
     std::uint32_t reset_code_ = 0;
     bool closed_ = false;
 };

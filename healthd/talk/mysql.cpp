@@ -137,19 +137,15 @@ class MysqlTalk final : public Talk {
     }
 
     Step log_in(std::uint8_t sequence) {
-        std::string out = login_head();
-        out += check_.user() + '\0';
-        const std::string data = check_.user().empty() ? "" : proof(plugin_, check_.password(), nonce_);
-        out += static_cast<char>(data.size());
-        out += data;
-        if (!check_.user().empty() && !check_.database().empty()) out += check_.database() + '\0';
-        // Of the plugins that we cannot: the server will tell whether this user has it.
-        const bool known = plugin_ == native || plugin_ == caching || check_.user().empty();
-        out += (known ? plugin_ : std::string(native)) + '\0';
-        if (!known) plugin_ = native;
-        std::string bytes = packet(out, sequence);
-        if (check_.user().empty()) return up("MySQL: " + server_, std::move(bytes));
-        return say(std::move(bytes), true);
+        const bool nobody = check_.user().empty();
+        // Of a plugin that we cannot: the server will tell whether this user has it.
+        if (!nobody && plugin_ != caching) plugin_ = native;
+        const std::string data = nobody ? "" : proof(plugin_, check_.password(), nonce_);
+        std::string out = login_head() + check_.user() + '\0' + static_cast<char>(data.size()) + data;
+        if (!nobody && !check_.database().empty()) out += check_.database() + '\0';
+        out += plugin_ + '\0';
+        if (nobody) return up("MySQL: " + server_, packet(out, sequence));
+        return say(packet(out, sequence), true);
     }
 
     Step on_login_answer(std::string_view payload, std::uint8_t sequence) {

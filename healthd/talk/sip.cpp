@@ -123,6 +123,8 @@ class SipTalk final : public Talk {
             std::from_chars(line.data() + begin.size(), line.data() + line.size(), status);
         }
         if (status < 100 || status > 699) return down("SIP: not a SIP answer: \"" + first + '"');
+        if (text.find("\r\n\r\n") == std::string_view::npos)
+            return down("SIP: answer without its end: \"" + first + '"');
         if (header_of(text, "Call-ID", "i") != call_id_ ||
             header_of(text, "Via", "v").find(branch_) == std::string_view::npos) {
             return {};

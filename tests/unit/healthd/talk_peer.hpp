@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -79,7 +80,9 @@ class Peer {
             }
         }
         if (bytes_max == 0) return close();
-        if (!heard_.empty()) return "heard more: \"" + printable(heard_, 400) + '"';
+        const bool listened =
+            std::any_of(script.begin(), script.end(), [](const Event& e) { return e.kind == Event::Kind::hears; });
+        if (listened && !heard_.empty()) return "heard more: \"" + printable(heard_, 400) + '"';
         return end("");
     }
 
@@ -153,15 +156,19 @@ inline std::string run(const Case& c, std::size_t piece = std::string::npos,
 inline void expect_stream(const Case& c) {
     const std::string whole = run(c);
     EXPECT_TRUE(fits(whole, c.wanted)) << "  got: " << whole << "\nwanted: " << c.wanted;
-    EXPECT_EQ(run(c, 1), whole) << "byte by byte";
-    EXPECT_EQ(run(c, 7), whole) << "in pieces of 7";
+    for (const std::size_t piece : {1, 7}) {
+        const std::string result = run(c, piece);
+        EXPECT_TRUE(fits(result, c.wanted))
+            << "in pieces of " << piece << "\n  got: " << result << "\nwanted: " << c.wanted;
+    }
     if (!c.wanted.starts_with("up")) return;
     std::size_t bytes = 0;
     for (const Event& event : c.script) bytes += event.kind == Event::Kind::says ? event.bytes.size() : 0;
     const std::string layer = whole.substr(4, whole.find_first_of(": ", 4) - 4);
     for (std::size_t cut = 0; cut < bytes; ++cut) {
         const std::string result = run(c, std::string::npos, cut);
-        EXPECT_TRUE(result.starts_with("down: " + layer) || result == whole) << "cut after " << cut << ": " << result;
+        EXPECT_TRUE(result.starts_with("down: " + layer) || fits(result, c.wanted))
+            << "cut after " << cut << ": " << result;
     }
 }
 
