@@ -8,39 +8,10 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "lbcluster/base/utf8.hpp"
+
 namespace lbcluster::cli {
 namespace {
-
-struct Decoded {
-    std::uint32_t code_point = 0;
-    std::size_t size = 0;  // 0: not valid UTF-8 here
-};
-
-// One UTF-8 sequence (RFC 3629): no overlong forms, no surrogates, at most U+10FFFF.
-Decoded decode(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-    const std::uint8_t lead = byte(0);
-    if (lead < 0x80) {
-        return {lead, 1};
-    }
-    const std::size_t size = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4 || text.size() < size) {
-        return {};
-    }
-    std::uint32_t code_point = lead & (0x7FU >> size);
-    for (std::size_t i = 1; i < size; ++i) {
-        if ((byte(i) & 0xC0) != 0x80) {
-            return {};
-        }
-        code_point = code_point << 6U | (byte(i) & 0x3FU);
-    }
-    const std::array<std::uint32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
-    const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
-    if (code_point < least[size] || code_point > 0x10FFFF || surrogate) {
-        return {};
-    }
-    return {code_point, size};
-}
 
 bool steers(std::uint32_t c) {
     const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
@@ -94,22 +65,22 @@ std::string harmless(std::string_view text) {
     std::string out;
     out.reserve(text.size());
     while (!text.empty()) {
-        const Decoded decoded = decode(text);
+        const CodePoint decoded = decode_utf8(text);
         if (decoded.size == 0) {
             out += hex("\\x", static_cast<std::uint8_t>(text[0]), "");
             text.remove_prefix(1);
             continue;
         }
-        if (!steers(decoded.code_point)) {
+        if (!steers(decoded.value)) {
             out += text.substr(0, decoded.size);
-        } else if (decoded.code_point == '\n') {
+        } else if (decoded.value == '\n') {
             out += "\\n";
-        } else if (decoded.code_point == '\t') {
+        } else if (decoded.value == '\t') {
             out += "\\t";
-        } else if (decoded.code_point < 0x80) {
-            out += hex("\\x", decoded.code_point, "");
+        } else if (decoded.value < 0x80) {
+            out += hex("\\x", decoded.value, "");
         } else {
-            out += hex("\\u{", decoded.code_point, "}");
+            out += hex("\\u{", decoded.value, "}");
         }
         text.remove_prefix(decoded.size);
     }

@@ -10,41 +10,12 @@
 #include <set>
 #include <streambuf>
 
+#include "lbcluster/base/utf8.hpp"
+
 namespace lbcluster::config {
 namespace {
 
 Position position_of(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
-
-// Length of the UTF-8 sequence at `at`, 0 if it is none (RFC 3629: no overlong forms, no surrogates).
-std::size_t utf8_length(std::string_view text, std::size_t at) {
-    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-    const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-    const unsigned first = byte(at);
-    if (first < 0x80) return 1;
-    if (first >= 0xc2 && first <= 0xdf) return tail(at + 1) ? 2 : 0;
-    if (first >= 0xe0 && first <= 0xef) {
-        const unsigned second = byte(at + 1);
-        if (first == 0xe0 && second < 0xa0) return 0;
-        if (first == 0xed && second > 0x9f) return 0;
-        return tail(at + 1) && tail(at + 2) ? 3 : 0;
-    }
-    if (first >= 0xf0 && first <= 0xf4) {
-        const unsigned second = byte(at + 1);
-        if (first == 0xf0 && second < 0x90) return 0;
-        if (first == 0xf4 && second > 0x8f) return 0;
-        return tail(at + 1) && tail(at + 2) && tail(at + 3) ? 4 : 0;
-    }
-    return 0;
-}
-
-bool is_utf8(std::string_view text) {
-    for (std::size_t i = 0; i < text.size();) {
-        const std::size_t length = utf8_length(text, i);
-        if (length == 0) return false;
-        i += length;
-    }
-    return true;
-}
 
 // Ends the parsing from inside a callback; caught in parse_tree().
 struct Refused : std::exception {
@@ -198,7 +169,7 @@ bool check_bytes(std::string_view text, const std::string& file, Problems& probl
         if ((c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f) {
             return refuse("a control character", "remove it");
         }
-        const std::size_t length = utf8_length(text, i);
+        const std::size_t length = decode_utf8(text.substr(i)).size;
         if (length == 0) return refuse("not UTF-8 text", "save the file as UTF-8");
         i += length;
         if (c == '\n') {
