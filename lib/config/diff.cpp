@@ -3,6 +3,7 @@
 #include <set>
 
 #include "lbcluster/config/store.hpp"
+#include "lib/config/mask.hpp"
 
 namespace lbcluster::config {
 namespace {
@@ -13,6 +14,13 @@ constexpr std::size_t table_max = 4'000'000;  // beyond that, everything between
 struct Line {
     char mark;  // ' ', '-', '+'
     std::string text;
+};
+
+// A line of one of the texts, and what is shown of it.
+struct Row {
+    std::string text;
+    std::string shown;
+    bool operator==(const Row& other) const { return text == other.text; }
 };
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -29,9 +37,17 @@ std::vector<std::string> lines_of(const std::string& text) {
     return lines;
 }
 
+std::vector<Row> rows_of(const std::string& text, bool masked) {
+    const auto lines = lines_of(text);
+    const auto shown = masked ? lines_of(mask_lines(text)) : lines;
+    std::vector<Row> rows;
+    for (std::size_t i = 0; i < lines.size(); ++i) rows.push_back({lines[i], shown[i]});
+    return rows;
+}
+
 // a[from_a, to_a) -> b[from_b, to_b)
-void compare(const std::vector<std::string>& a, const std::vector<std::string>& b, std::size_t from, std::size_t to_a,
-             std::size_t to_b, std::vector<Line>& out) {
+void compare(const std::vector<Row>& a, const std::vector<Row>& b, std::size_t from, std::size_t to_a, std::size_t to_b,
+             std::vector<Line>& out) {
     const std::size_t rows = to_a - from;
     const std::size_t columns = to_b - from;
     std::size_t i = 0;
@@ -48,18 +64,18 @@ void compare(const std::vector<std::string>& a, const std::vector<std::string>& 
         }
         while (i < rows && j < columns) {
             if (a[from + i] == b[from + j]) {
-                out.push_back({' ', a[from + i]});
+                out.push_back({' ', a[from + i].shown});
                 ++i;
                 ++j;
             } else if (length[(i + 1) * width + j] >= length[i * width + j + 1]) {
-                out.push_back({'-', a[from + i++]});
+                out.push_back({'-', a[from + i++].shown});
             } else {
-                out.push_back({'+', b[from + j++]});
+                out.push_back({'+', b[from + j++].shown});
             }
         }
     }
-    while (i < rows) out.push_back({'-', a[from + i++]});
-    while (j < columns) out.push_back({'+', b[from + j++]});
+    while (i < rows) out.push_back({'-', a[from + i++].shown});
+    while (j < columns) out.push_back({'+', b[from + j++].shown});
 }
 
 std::string range_text(std::size_t start, std::size_t count) {
@@ -104,28 +120,38 @@ std::string hunks(const std::vector<Line>& lines) {
     return out;
 }
 
-}  // namespace
-
-std::string unified_diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
-                         const std::string& new_name) {
+std::string diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
+                 const std::string& new_name, bool masked) {
     if (old_text == new_text) return {};
-    const auto a = lines_of(old_text);
-    const auto b = lines_of(new_text);
+    const auto a = rows_of(old_text, masked);
+    const auto b = rows_of(new_text, masked);
     std::size_t start = 0;
     while (start < a.size() && start < b.size() && a[start] == b[start]) ++start;
     std::size_t end = 0;
     while (end < a.size() - start && end < b.size() - start && a[a.size() - 1 - end] == b[b.size() - 1 - end]) ++end;
     std::vector<Line> lines;
-    for (std::size_t i = 0; i < start; ++i) lines.push_back({' ', a[i]});
+    for (std::size_t i = 0; i < start; ++i) lines.push_back({' ', a[i].shown});
     compare(a, b, start, a.size() - end, b.size() - end, lines);
-    for (std::size_t i = a.size() - end; i < a.size(); ++i) lines.push_back({' ', a[i]});
+    for (std::size_t i = a.size() - end; i < a.size(); ++i) lines.push_back({' ', a[i].shown});
     return "--- " + old_name + "\n+++ " + new_name + "\n" + hunks(lines);
+}
+
+// A private key, or no text.
+bool is_unprintable(const std::string& bytes) {
+    return bytes.find("PRIVATE KEY") != std::string::npos || bytes.find('\0') != std::string::npos;
+}
+
+}  // namespace
+
+std::string unified_diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
+                         const std::string& new_name) {
+    return diff(old_text, new_text, old_name, new_name, false);
 }
 
 std::string unified_diff(const Content& old_content, const Content& new_content, const std::string& old_name,
                          const std::string& new_name) {
-    std::string out = unified_diff(old_content.cluster_yaml, new_content.cluster_yaml, old_name + "/cluster.yaml",
-                                   new_name + "/cluster.yaml");
+    std::string out = diff(old_content.cluster_yaml, new_content.cluster_yaml, old_name + "/cluster.yaml",
+                           new_name + "/cluster.yaml", true);
     std::set<std::string> names;
     for (const auto& [name, bytes] : old_content.files) names.insert(name);
     for (const auto& [name, bytes] : new_content.files) names.insert(name);
@@ -134,9 +160,15 @@ std::string unified_diff(const Content& old_content, const Content& new_content,
         const auto new_file = new_content.files.find(name);
         const bool in_old = old_file != old_content.files.end();
         const bool in_new = new_file != new_content.files.end();
-        out += unified_diff(in_old ? old_file->second : "", in_new ? new_file->second : "",
-                            in_old ? old_name + "/files/" + name : "/dev/null",
-                            in_new ? new_name + "/files/" + name : "/dev/null");
+        const std::string old_bytes = in_old ? old_file->second : "";
+        const std::string new_bytes = in_new ? new_file->second : "";
+        const std::string old_path = in_old ? old_name + "/files/" + name : "/dev/null";
+        const std::string new_path = in_new ? new_name + "/files/" + name : "/dev/null";
+        if (!is_unprintable(old_bytes) && !is_unprintable(new_bytes)) {
+            out += diff(old_bytes, new_bytes, old_path, new_path, true);
+        } else if (old_bytes != new_bytes) {
+            out += "--- " + old_path + "\n+++ " + new_path + "\nThey differ; not shown: a private key, or no text.\n";
+        }
     }
     return out;
 }

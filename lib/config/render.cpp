@@ -1,11 +1,11 @@
 // to_yaml() and to_json(): messages as text, by the same descriptors that the reader walks.
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cstdio>
 
 #include "lbcluster/config/schema.hpp"
+#include "lib/config/mask.hpp"
 #include "lib/config/reflect.hpp"
 
 namespace lbcluster::config {
@@ -67,44 +67,13 @@ const Field* word_of(const pb::Message& message) {
     return nullptr;
 }
 
-// Values of query parameters and header lines that are secrets by their name.
-// `line_ends`: where the value of a header line ends.
-std::string mask_parts(const std::string& name, const std::string& text, const char* line_ends = "\r\n\\") {
-    static const std::array<const char*, 6> words{"authorization", "password", "passwd", "key", "secret", "token"};
-    const auto is_secret = [](std::string_view candidate) {
-        std::string lower(candidate);
-        std::transform(lower.begin(), lower.end(), lower.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        return std::any_of(words.begin(), words.end(),
-                           [&](const char* w) { return lower.find(w) != std::string::npos; });
-    };
-    if (is_secret(name)) return "***";
-    // `name=value` up to the next separator, `name: value` up to the end of the line (or a written \r, \n).
-    std::string out;
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t end = std::min(text.find_first_of("&?;, /\r\n", at), text.size());
-        const std::string_view part = std::string_view(text).substr(at, end - at);
-        const std::size_t sign = part.find_first_of("=:");
-        if (sign == std::string_view::npos || !is_secret(part.substr(0, sign))) {
-            out += std::string_view(text).substr(at, end + 1 - at);
-            at = end + 1;
-            continue;
-        }
-        out += std::string(part.substr(0, sign + 1)) + "***";
-        at += sign + 1;
-        at = text[at - 1] == '=' ? text.find_first_of("&?;, \r\n", at) : text.find_first_of(line_ends, at);
-        if (at == std::string::npos) break;
-    }
-    return out;
-}
-
 // `options`: the field's, or those of the map whose value it is; `name`: what it is called there.
 Scalar scalar_of(const pb::Message& message, const Field& field, int n, Secrets secrets, const KeyOptions& options,
                  const std::string& name) {
     if (secrets == Secrets::plain) return plain_scalar(message, field, n);
     if (options.secret()) return {"***", true};
     Scalar value = plain_scalar(message, field, n);
-    if (options.secret_parts()) value.text = mask_parts(name, value.text);
+    if (options.secret_parts()) value.text = mask_value(name, value.text, true);
     return value;
 }
 
@@ -147,6 +116,10 @@ std::string yaml_quote(const std::string& text) {
             out += "\\n";
         } else if (c == '\t') {
             out += "\\t";
+        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            std::array<char, 8> escape{};
+            std::snprintf(escape.data(), escape.size(), "\\x%02x", static_cast<unsigned>(c));
+            out += escape.data();
         } else {
             out += c;
         }
@@ -332,8 +305,6 @@ std::string json_quote(std::string_view text) {
     }
     return out + "\"";
 }
-
-std::string mask_secrets(std::string_view text) { return mask_parts("", std::string(text), "\r\n"); }
 
 std::string to_yaml(const pb::Message& message, Secrets secrets) {
     const std::string text = YamlWriter(secrets).mapping(message, "");
