@@ -71,7 +71,7 @@ struct FilesReader {
         if (!S_ISREG(info.st_mode)) return Error{path + " is not a regular file", "remove it from files/", 0};
         if (files.size() >= files_max) return Error{path + ": more than 1000 files in files/", "", 0};
         auto text = file_ops::read_file(path, files_bytes_max - bytes, false);
-        if (!text) return text.error();
+        if (!text) return text.error().code == ENOENT ? Result<void>{} : Result<void>{text.error()};
         bytes += text->size();
         files.emplace(inside, std::move(*text));
         return {};
@@ -92,16 +92,28 @@ std::string digest_of(const Content& content) {
     return sha.hex();
 }
 
+Result<std::map<std::string, std::string>> read_files(const std::string& folder) {
+    const std::string path = folder + "/files";
+    std::map<std::string, std::string> files;
+    struct stat info{};
+    if (::lstat(path.c_str(), &info) != 0) {
+        if (errno == ENOENT) return files;
+        return file_ops::system_error("read", path, errno);
+    }
+    if (!S_ISDIR(info.st_mode)) return Error{path + " is not a folder", "make it a real folder", 0};
+    const auto read = FilesReader{files}.folder(path, "", 1);
+    if (!read) return read.error();
+    return files;
+}
+
 Result<Content> read_content(const std::string& folder) {
     Content content;
     auto text = file_ops::read_file(folder + "/cluster.yaml", text_bytes_max, true);
     if (!text) return text.error();
     content.cluster_yaml = std::move(*text);
-    struct stat info{};
-    if (::lstat((folder + "/files").c_str(), &info) != 0 && errno == ENOENT) return content;
-    if (!S_ISDIR(info.st_mode)) return Error{folder + "/files is not a folder", "make it a real folder", 0};
-    const auto read = FilesReader{content.files}.folder(folder + "/files", "", 1);
-    if (!read) return read.error();
+    auto files = read_files(folder);
+    if (!files) return files.error();
+    content.files = std::move(*files);
     return content;
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <system_error>
 
 namespace lbcluster::config::file_ops {
@@ -145,6 +146,17 @@ Result<void> exchange(const std::string& one, const std::string& other) {
     const auto call = [&] { return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE); };
     if (guarded("exchange", call) != 0) return system_error("replace", other, errno);
     return {};
+}
+
+Result<void> move_tree(const std::string& from, const std::string& to) {
+    if (guarded("rename", [&] { return ::rename(from.c_str(), to.c_str()); }) == 0) return {};
+    if (errno != EXDEV) return system_error("move", from, errno);
+    std::error_code error;
+    std::filesystem::copy(
+        from, to, std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks, error);
+    if (error) return system_error("copy", from, error.value());
+    ::sync();
+    return remove_tree(from);
 }
 
 Result<void> remove_tree(const std::string& path) {

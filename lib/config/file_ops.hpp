@@ -50,6 +50,8 @@ Result<void> make_folders(const std::string& path, mode_t mode);  // with parent
 Result<void> sync_folder(const std::string& path);
 Result<void> rename_over(const std::string& from, const std::string& to);
 Result<void> exchange(const std::string& one, const std::string& other);  // both must exist
+// A rename, or between file systems a copy that keeps links as links. `to` must not exist.
+Result<void> move_tree(const std::string& from, const std::string& to);
 Result<void> remove_tree(const std::string& path);                        // fine if there is none; follows no link
 
 }  // namespace lbcluster::config::file_ops

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "lbcluster/base/time.hpp"
+#include "lbcluster/base/utf8.hpp"
 #include "lib/config/file_ops.hpp"
 
 namespace lbcluster::config {
@@ -44,6 +45,9 @@ Result<file_ops::Fd> take_lock(const Paths& paths, std::chrono::milliseconds tim
     }
     return fd;
 }
+
+// What to do about what is in force and cannot be kept as a revision, as it cannot be read.
+enum class Unreadable { refuse, set_aside };
 
 // Everything below runs with the lock held.
 class Store {
@@ -92,15 +96,25 @@ class Store {
         return number;
     }
 
-    // The content as a new revision, in force.
-    Result<Applied> commit(const Content& content, const Change& change) {
+    // The content as a new revision, in force. What is there and would be lost is kept first: as a revision, or where
+    // it cannot be one, set aside.
+    Result<Applied> commit(const Content& content, const Change& change, Unreadable unreadable) {
         Applied applied;
         applied.digest = digest_of(content);
+        const auto there = read_content(paths_.config_dir);
+        const auto files = read_files(paths_.config_dir);
+        const bool readable = there || (there.error().code == ENOENT && files);
+        if (!readable && unreadable == Unreadable::refuse) return refusal_to_lose(there, files);
+        if (!readable || (!there && !files->empty() && *files != content.files)) {
+            const auto moved = set_aside(readable ? Error{"there is no cluster.yaml beside it", "", 0}
+                                                  : (files ? there.error() : files.error()));
+            if (!moved) return moved.error();
+            applied.set_aside = *moved;
+        }
         const auto current = keep_hand_edit(&applied.hand_edit);
-        // What cannot be read cannot be kept, and must not keep `reset` from helping; any other trouble ends it here.
-        if (!current && read_content(paths_.config_dir)) return current.error();
+        if (!current) return current.error();
         const auto revisions = history(paths_);
-        const bool in_force = current && *current != 0;
+        const bool in_force = *current != 0;
         const std::string parent = in_force && !revisions.empty() ? revisions.front().digest() : "";
         if (in_force && parent == applied.digest) {
             applied.revision = *current;
@@ -127,6 +141,36 @@ class Store {
     }
 
   private:
+    static Error refusal_to_lose(const Result<Content>& there,
+                                 const Result<std::map<std::string, std::string>>& files) {
+        Error error = files ? there.error() : files.error();
+        error.message += "; it would be lost";
+        if (error.hint.empty()) error.hint = "put it right; 'lbcluster config reset' sets all of it aside";
+        return error;
+    }
+
+    // cluster.yaml and files/, as far as there are any, go into a folder of their own below STATE_DIR.
+    Result<SetAside> set_aside(const Error& why) {
+        const std::string folder = paths_.state_dir + "/set-aside-" + now_text();
+        auto done = file_ops::make_folder(folder, 0700);
+        for (const std::string name : {"cluster.yaml", "files"}) {
+            const std::string from = paths_.config_dir + "/" + name;
+            struct stat info{};
+            if (!done || ::lstat(from.c_str(), &info) != 0) continue;
+            done = file_ops::move_tree(from, folder + "/" + name);
+        }
+        if (done) done = file_ops::sync_folder(folder);
+        if (done) done = file_ops::sync_folder(paths_.config_dir);
+        if (!done) return done.error();
+        return SetAside{folder, why.message};
+    }
+
+    static std::string now_text() {
+        const auto now = std::chrono::system_clock::now().time_since_epoch();
+        return format_rfc3339(
+            static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
+    }
+
     [[nodiscard]] std::string pending_file() const { return paths_.revisions_dir() + "/pending"; }
     [[nodiscard]] std::string revision_dir(std::uint64_t number) const {
         return paths_.revisions_dir() + "/" + std::to_string(number);
@@ -187,11 +231,10 @@ class Store {
         revision.set_number(number);
         revision.set_digest(digest);
         if (!parent.empty()) revision.set_parent(parent);
-        revision.set_author(change.author);
-        const auto now = std::chrono::system_clock::now().time_since_epoch();
-        revision.set_time(format_rfc3339(
-            static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count())));
-        revision.set_reason(change.reason);
+        // Both come from outside, and a revision whose description cannot be read is none.
+        revision.set_author(one_line(change.author));
+        revision.set_time(now_text());
+        revision.set_reason(one_line(change.reason));
 
         const std::string building = paths_.revisions_dir() + "/.new";
         auto done = file_ops::remove_tree(building);
@@ -210,13 +253,21 @@ class Store {
     Result<void> put_in_force(const Content& content) {
         auto done = file_ops::make_folders(paths_.config_dir, 0755);
         if (!done) return done;
-        const auto current = read_content(paths_.config_dir);
-        const bool same_files = current && current->files == content.files;
-        const bool had_none = !current && current.error().code == ENOENT && content.files.empty();
-        if (!same_files && !had_none) done = replace_files(content.files);
-        if (!done || (current && current->cluster_yaml == content.cluster_yaml)) return done;
-        done = write_atomically(paths_.cluster_file(), content.cluster_yaml, file_mode);
-        if (!done && current && !same_files) (void)replace_files(current->files);  // the disk is full: back to the old
+        const auto files = read_files(paths_.config_dir);
+        if (!files) return files.error();
+        const auto text = read_text(paths_.cluster_file());
+        const bool same_text = text && *text == content.cluster_yaml;
+        if (*files != content.files) done = replace_files(content.files);
+        if (done && !same_text) done = write_atomically(paths_.cluster_file(), content.cluster_yaml, file_mode);
+        if (done) return done;
+        // The disk is full: back to the old. What failed may have come after the new one got its name.
+        const auto new_text = read_text(paths_.cluster_file());
+        if (!same_text && new_text && *new_text == content.cluster_yaml) {
+            (void)(text ? write_atomically(paths_.cluster_file(), *text, file_mode)
+                        : file_ops::remove_tree(paths_.cluster_file()));
+        }
+        const auto new_files = read_files(paths_.config_dir);
+        if (!new_files || *new_files != *files) (void)replace_files(*files);
         return done;
     }
 
@@ -257,8 +308,8 @@ class Store {
     const Paths& paths_;
 };
 
-Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, const Change& change,
-                                   Problems warnings) {
+Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, const Change& change, Problems warnings,
+                                   Unreadable unreadable = Unreadable::refuse) {
     const auto lock = take_lock(paths, change.lock_timeout);
     if (!lock) return Refusal{lock.error(), {}};
     Store store(paths);
@@ -273,7 +324,7 @@ Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, c
                 {}};
         }
     }
-    auto applied = store.commit(content, change);
+    auto applied = store.commit(content, change, unreadable);
     if (!applied) return Refusal{applied.error(), {}};
     applied->warnings = std::move(warnings);
     return std::move(*applied);
@@ -319,7 +370,11 @@ Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_ya
     if (current) {
         content.files = current->files;
         if (on_top.expected_digest.empty()) on_top.expected_digest = digest_of(*current);
-    } else if (current.error().code != ENOENT) {
+    } else if (current.error().code == ENOENT) {
+        auto files = read_files(paths.config_dir);
+        if (!files) return Refusal{files.error(), {}};
+        content.files = std::move(*files);
+    } else {
         return Refusal{current.error(), {}};
     }
     LoadResult checked = check_content(paths, content, name, facts);
@@ -348,7 +403,7 @@ std::string factory_cluster_yaml() {
 }
 
 Result<Applied, Refusal> reset(const Paths& paths, const Change& change) {
-    return change_to(paths, {factory_cluster_yaml(), {}}, change, {});
+    return change_to(paths, {factory_cluster_yaml(), {}}, change, {}, Unreadable::set_aside);
 }
 
 Result<std::uint64_t, Refusal> settle(const Paths& paths, std::chrono::milliseconds lock_timeout) {

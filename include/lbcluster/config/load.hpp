@@ -31,6 +31,8 @@ std::string digest_of(const Content& content);
 
 // cluster.yaml and files/ below `folder`. A missing files/ is empty; links and special files in it are refused.
 Result<Content> read_content(const std::string& folder);
+// files/ below `folder` alone, whether there is a cluster.yaml or not.
+Result<std::map<std::string, std::string>> read_files(const std::string& folder);
 
 struct LoadResult {
     Problems problems;  // sorted by file, line, column; warnings among them

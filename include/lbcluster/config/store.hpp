@@ -33,11 +33,18 @@ struct Change {
     std::string expected_digest;  // refuse (EAGAIN) if something else is in force by then; empty: do not
 };
 
+// What could not be kept as a revision: where it was moved to, and why.
+struct SetAside {
+    std::string folder;
+    std::string why;
+};
+
 struct Applied {
     std::uint64_t revision = 0;
     std::string digest;
     bool changed = true;                     // false: the content was in force already
     std::optional<std::uint64_t> hand_edit;  // a hand edit was found before and kept as this revision
+    std::optional<SetAside> set_aside;
     Problems warnings;
 };
 
@@ -53,7 +60,7 @@ Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_ya
 // The content of an old revision, files/ too, as a new one.
 Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, const std::optional<Facts>& facts,
                                   const Change& change);
-// Factory settings. Looks at nothing that is there: it is the way out of a broken state.
+// Factory settings. The way out of a broken state: what cannot be kept as a revision is set aside.
 Result<Applied, Refusal> reset(const Paths& paths, const Change& change);
 std::string factory_cluster_yaml();
 
@@ -69,7 +76,7 @@ Result<void> write_atomically(const std::string& path, const std::string& bytes,
 // Unified diff, three lines of context; empty if they are the same.
 std::string unified_diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
                          const std::string& new_name);
-// The same over all of two contents.
+// The same over all of two contents, to be shown: secrets are masked, private keys left out.
 std::string unified_diff(const Content& old_content, const Content& new_content, const std::string& old_name,
                          const std::string& new_name);
 

@@ -135,6 +135,80 @@ TEST_F(Store, RE5ResetHelpsOutOfAnything) {
     EXPECT_TRUE(load(paths_, std::nullopt).ok());
 }
 
+// What can be no revision is never destroyed: rollback refuses, reset sets it aside.
+TEST_F(Store, RE5WhatCannotBeReadIsNotLost) {
+    ASSERT_TRUE(settle(paths_, 100ms));
+    put("cluster.yaml", new_yaml);
+    put("files/certs/a.pem", "precious");
+    const auto spoil = [&](int n) {
+        if (n == 0) fs::create_symlink("a.pem", paths_.files_dir() + "/certs/live.pem");
+        if (n == 1) fs::create_directories(paths_.files_dir() + "/1/2/3/4/5");
+        if (n == 2) put("files/large", std::string(files_bytes_max + 1, 'x'));
+    };
+    for (int n = 0; n < 3; ++n) {
+        spoil(n);
+        const auto refused = rollback(paths_, 1, std::nullopt, change_);
+        ASSERT_FALSE(refused) << n;
+        EXPECT_NE(refused.error().error.message.find(paths_.files_dir()), std::string::npos);
+        EXPECT_EQ(get("files/certs/a.pem"), "precious");
+        EXPECT_EQ(get("cluster.yaml"), new_yaml);
+        const auto done = reset(paths_, change_);
+        ASSERT_TRUE(done) << n << done.error().error.message;
+        ASSERT_TRUE(done->set_aside) << n;
+        std::ifstream kept(done->set_aside->folder + "/files/certs/a.pem");
+        std::string text;
+        kept >> text;
+        EXPECT_EQ(text, "precious") << n;
+        EXPECT_TRUE(fs::exists(done->set_aside->folder + "/cluster.yaml")) << n;
+        EXPECT_TRUE(load(paths_, std::nullopt).ok()) << n;
+        EXPECT_FALSE(fs::exists(paths_.files_dir() + "/certs")) << n;
+        put("cluster.yaml", new_yaml);
+        fs::create_directories(paths_.files_dir() + "/certs");
+        put("files/certs/a.pem", "precious");
+    }
+    // Without a cluster.yaml the files are no revision either.
+    fs::remove(paths_.cluster_file());
+    const auto back = rollback(paths_, 1, std::nullopt, change_);
+    ASSERT_TRUE(back) << back.error().error.message;
+    ASSERT_TRUE(back->set_aside);
+    EXPECT_TRUE(fs::exists(back->set_aside->folder + "/files/certs/a.pem"));
+    EXPECT_EQ(get("files/certs/a.pem"), "old certificate");
+}
+
+// Files that were there before the first cluster.yaml belong to the first revision.
+TEST_F(Store, RE5TheFirstApplyTakesFilesAlong) {
+    fs::remove(paths_.cluster_file());
+    const auto applied = apply_text(new_yaml);
+    ASSERT_TRUE(applied) << applied.error().error.message;
+    EXPECT_EQ(applied->revision, 1U);
+    EXPECT_FALSE(applied->set_aside);
+    EXPECT_EQ(load(paths_, std::nullopt).revision, 1U);
+    EXPECT_EQ(load(paths_, std::nullopt).digest, applied->digest);
+    EXPECT_EQ(read_revision(paths_, 1)->files.at("certs/a.pem"), "old certificate");
+    EXPECT_EQ(*settle(paths_, 100ms), 1U);
+    fs::remove(paths_.cluster_file());
+    fs::create_symlink("a.pem", paths_.files_dir() + "/certs/live.pem");
+    EXPECT_FALSE(apply_text(old_yaml));
+}
+
+TEST_F(Store, RE5AnyReasonGivesARevisionThatCanBeRead) {
+    const std::string escape = "\x1b";
+    std::uint64_t number = 1;
+    for (const std::string& odd :
+         {std::string("caf\xe9"), std::string("a\rb"), escape + "[2J", std::string("\x7f"), std::string(1, '\0'),
+          std::string("\xc2\x85 \xed\xa0\x80 \xf5"), std::string("\xef\xbb\xbfx")}) {
+        change_.reason = odd;
+        change_.author = odd;
+        const auto applied = apply_text("heartbeat: {port: " + std::to_string(number) + "}\n");
+        ASSERT_TRUE(applied);
+        ASSERT_FALSE(history(paths_).empty());
+        EXPECT_EQ(history(paths_)[0].number(), applied->revision) << "reason " << number;
+        ++number;
+    }
+    EXPECT_EQ(history(paths_).size(), number);  // and what was there first
+    EXPECT_EQ(history(paths_)[number - 2].reason(), "caf\xEF\xBF\xBD");
+}
+
 TEST_F(Store, RE5HandEditsBecomeRevisions) {
     EXPECT_EQ(*settle(paths_, 100ms), 1U);
     EXPECT_EQ(*settle(paths_, 100ms), 1U);
@@ -278,26 +352,44 @@ TEST_F(Store, RE5APowerCutAtAnySystemCallLeavesOldOrNew) {
     EXPECT_GT(new_seen, 5);
 }
 
+// `lasts`: calls that fail; once there is room again, what was begun is taken back, files/ included.
 TEST_F(Store, RE5AFullDiskAtAnySystemCallLeavesOldOrNew) {
-    for (int step = 0;; ++step) {
-        ASSERT_LT(step, 500);
-        start_over();
-        ASSERT_TRUE(settle(paths_, 100ms));
-        int calls = 0;
-        file_ops::set_hook([&](const char*) { return calls++ >= step ? ENOSPC : 0; });
-        const auto done = apply_text(new_yaml);
-        file_ops::set_hook({});
-        const std::string yaml = get("cluster.yaml");
-        if (!done) {
-            EXPECT_NE(done.error().error.message.find("No space left on device"), std::string::npos);
-            EXPECT_NE(done.error().error.hint, "");
-        } else {
-            EXPECT_EQ(yaml, new_yaml);
+    for (const int lasts : {1, 100'000}) {
+        int files_taken_back = 0;
+        for (int step = 0;; ++step) {
+            ASSERT_LT(step, 500);
+            start_over();
+            put("cluster.yaml", new_yaml);
+            ASSERT_TRUE(settle(paths_, 100ms));
+            put("cluster.yaml", old_yaml);
+            put("files/certs/a.pem", "new certificate");
+            ASSERT_TRUE(settle(paths_, 100ms));
+            int calls = 0;
+            int exchanges = 0;
+            file_ops::set_hook([&](const char* call) {
+                const bool fails = calls >= step && calls < step + lasts;
+                ++calls;
+                if (!fails && std::string(call) == "exchange") ++exchanges;
+                return fails ? ENOSPC : 0;
+            });
+            const auto done = rollback(paths_, 1, std::nullopt, change_);  // to new_yaml and the old certificate
+            file_ops::set_hook({});
+            const std::string now = get("cluster.yaml") + get("files/certs/a.pem");
+            if (!done) {
+                EXPECT_NE(done.error().error.message.find("No space left on device"), std::string::npos);
+                EXPECT_NE(done.error().error.hint, "");
+                if (exchanges == 2) ++files_taken_back;
+            } else {
+                EXPECT_EQ(now, new_yaml + "old certificate");
+            }
+            // A disk that stays full may stop the taking back: files/ new, cluster.yaml old. Nothing is lost then, too.
+            const bool old_or_new = now == old_yaml + "new certificate" || now == new_yaml + "old certificate";
+            EXPECT_TRUE(old_or_new || (lasts > 1 && now == old_yaml + "old certificate")) << step;
+            EXPECT_TRUE(load(paths_, std::nullopt).ok());
+            EXPECT_TRUE(settle(paths_, 100ms)) << step;
+            if (calls <= step) break;
         }
-        EXPECT_TRUE(yaml == old_yaml || yaml == new_yaml);
-        EXPECT_TRUE(load(paths_, std::nullopt).ok());
-        EXPECT_TRUE(settle(paths_, 100ms)) << step;
-        if (calls <= step) break;
+        EXPECT_EQ(files_taken_back > 0, lasts == 1);
     }
 }
 
@@ -320,6 +412,47 @@ TEST(Digest, CoversNamesAndBytes) {
     EXPECT_NE(digest_of(a), digest_of(Content{"y", {{"f", "1"}}}));
     EXPECT_NE(digest_of(a), digest_of(Content{"x", {}}));
     EXPECT_EQ(digest_of(a).size(), 64U);
+}
+
+TEST(Diff, ShowsNoSecrets) {
+    const std::string key = "-----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----\n";
+    const Content one{
+        "virtual_services:\n"
+        "  - label: a\n"
+        "    check:\n"
+        "      request: /a?b=1&token=SECRET,SECRET&c=2\n"
+        "      password: SECRET # SECRET\n"
+        "      user: u\n"
+        "      secret: |\n"
+        "        SECRET\n\n"
+        "        SECRET\n"
+        "      headers: {\"X-Api-Key\": \"SECRET\", Accept: x}\n"
+        "      \"password\" : 'SECRET\n"
+        "\n"
+        "   SECRET'\n"
+        "      fall: 1\n"
+        "  - password: SECRET\n"
+        "    user: v\n"
+        "  - { a: [ {user: w, \"secret\":\n"
+        "\"SECRET\", b: 1}]}\n"
+        "  - webhook: {url: \"https://u:SECRET@host/?key=SECRET\"}\n"
+        "  - ? password\n"
+        "    : SECRET\n",
+        {{"a.pem", key}, {"b.bin", std::string("a\0SECRET", 8)}, {"c.cfg", "password: SECRET\nx\n"}}};
+    Content other{"", {{"a.pem", key + "x"}, {"b.bin", "SECRET"}, {"c.cfg", "password: SECRET2\ny\n"}}};
+    const std::string shown = unified_diff(one, other, "old", "new");
+    EXPECT_EQ(shown.find("SECRET"), std::string::npos) << shown;
+    EXPECT_EQ(shown.find("MII"), std::string::npos) << shown;
+    for (const char* there : {"-      request: /a?b=1&token=***&c=2\n", "-      password: ***\n-      user: u\n",
+                              "-      fall: 1\n", "-    user: v\n", "https://***@host/?key=***",
+                              "--- old/files/a.pem\n+++ new/files/a.pem\nThey differ; not shown",
+                              "-password: ***\n-x\n+password: ***\n+y\n"}) {
+        EXPECT_NE(shown.find(there), std::string::npos) << there << shown;
+    }
+    // That a secret has changed is no secret.
+    EXPECT_NE(unified_diff(Content{"password: a\n", {}}, Content{"password: b\n", {}}, "x", "y")
+                  .find("-password: ***\n+password: ***\n"),
+              std::string::npos);
 }
 
 TEST(Diff, IsUnified) {
