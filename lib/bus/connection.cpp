@@ -407,7 +407,7 @@ std::string Connection::next_snapshot(const ConnectionHost& host) {
     const auto inside = [&] { return it != items.end() && it->first.compare(0, prefix_->size(), *prefix_) == 0; };
     std::string message;
     for (; inside() && (message.empty() || message.size() + it->second.wire.size() <= batch_bytes); ++it) {
-        append_field(message, Snapshot::kItemsFieldNumber, it->second.wire);
+        append_field(message, Snapshot::kItemsFieldNumber, host.fresh_wire(it->second));
         cursor_ = it->first;
         cursor_at_start_ = false;
     }

@@ -38,6 +38,8 @@ class ConnectionHost {
     ConnectionHost& operator=(const ConnectionHost&) = delete;
 
     [[nodiscard]] virtual const Items& items() const = 0;
+    // As a snapshot shows it.
+    [[nodiscard]] virtual std::string fresh_wire(const Stored& stored) const = 0;
     [[nodiscard]] virtual std::uint64_t generation() const = 0;
     [[nodiscard]] virtual bool may_read(const PeerCredentials& peer) const = 0;
     [[nodiscard]] virtual const ServerOptions& options() const = 0;

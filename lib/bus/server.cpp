@@ -106,6 +106,7 @@ class Server::Impl : public ConnectionHost, public std::enable_shared_from_this<
     void close();
 
     [[nodiscard]] const Items& items() const override { return items_; }
+    [[nodiscard]] std::string fresh_wire(const Stored& stored) const override;
     [[nodiscard]] std::uint64_t generation() const override { return generation_; }
     [[nodiscard]] const ServerOptions& options() const override { return options_; }
     [[nodiscard]] bool may_read(const PeerCredentials& peer) const override {
@@ -117,6 +118,7 @@ class Server::Impl : public ConnectionHost, public std::enable_shared_from_this<
     void gone(const Connection* connection) override;
 
     CallHandler handler_;
+    std::function<void(Item&)> refresh_;
     ServerCounters counters_;
     std::map<const Connection*, std::shared_ptr<Connection>> connections_;
 
@@ -299,6 +301,16 @@ void Server::Impl::erase(const std::string& key) {
     }
 }
 
+std::string Server::Impl::fresh_wire(const Stored& stored) const {
+    Item item;
+    if (!refresh_ || !item.ParseFromString(stored.wire)) {
+        return stored.wire;
+    }
+    refresh_(item);
+    std::string wire = item.SerializeAsString();
+    return wire.size() <= item_bytes_max ? wire : stored.wire;
+}
+
 void Server::Impl::mark(const std::string& key) {
     for (const auto& [raw, connection] : connections_) {
         connection->mark(key);
@@ -333,6 +345,7 @@ void Server::Impl::gone(const Connection* connection) { connections_.erase(conne
 
 void Server::Impl::close() {
     handler_ = nullptr;
+    refresh_ = nullptr;
     if (std::exchange(listening_, false)) {
         error_code ignored;
         acceptor_.close(ignored);
@@ -353,6 +366,7 @@ Result<void> Server::listen() { return impl_->listen(); }
 void Server::set(Item item) { impl_->set(std::move(item)); }
 void Server::erase(const std::string& key) { impl_->erase(key); }
 void Server::on_call(CallHandler handler) { impl_->handler_ = std::move(handler); }
+void Server::on_snapshot(std::function<void(Item&)> refresh) { impl_->refresh_ = std::move(refresh); }
 void Server::close() { impl_->close(); }
 std::size_t Server::client_count() const { return impl_->connections_.size(); }
 const ServerCounters& Server::counters() const { return impl_->counters_; }

@@ -399,5 +399,27 @@ TEST_F(ServerTest, TheGroupReadsAndOnlyRootChanges) {
     EXPECT_EQ(calls, 1);
 }
 
+TEST_F(ServerTest, WhatChangesAllTheTimeIsFilledInForSnapshots) {
+    start_server();
+    server_->set(item_of("a", "published"));
+    RawClient first(path_);
+    ASSERT_TRUE(first.hello() && first.watch());
+    EXPECT_TRUE(next_frame(first).has_hello());
+    EXPECT_EQ(next_frame(first).snapshot().items(0).event().text(), "published");
+
+    server_->on_snapshot([](Item& item) { item.mutable_event()->set_text("as of now"); });
+    RawClient second(path_);
+    ASSERT_TRUE(second.hello() && second.watch());
+    EXPECT_TRUE(next_frame(second).has_hello());
+    const Frame snapshot = next_frame(second);
+    EXPECT_EQ(snapshot.snapshot().items(0).key(), "a");
+    EXPECT_EQ(snapshot.snapshot().items(0).event().text(), "as of now");
+
+    // Nobody else was told: the next thing the first one hears of is a change.
+    server_->set(item_of("a", "changed"));
+    EXPECT_EQ(next_frame(first).update().items(0).event().text(), "changed");
+    EXPECT_EQ(next_frame(second).update().items(0).event().text(), "changed");
+}
+
 }  // namespace
 }  // namespace lbcluster::bus
