@@ -29,12 +29,6 @@ std::string bounded(std::string text) {
     return text;
 }
 
-// For the reason of a timeout: what the probe had reached.
-std::string nothing_came(const std::string& reached, Duration timeout) {
-    const std::string what = reached.empty() ? "answer" : reached == "connect" ? "connection" : reached;
-    return "no " + what + " within " + format_duration(timeout);
-}
-
 }  // namespace
 
 Core::Core(Options options, Memory memory)
@@ -125,7 +119,11 @@ Id Core::add(Instant now, std::string key, std::variant<TargetState, AgentState>
     job.serial = ++serial_;
     job.phase = phase_of(job.key + "\n" + options_.node);
     by_key_.emplace(job.key, id);
-    if (const auto* state = std::get_if<TargetState>(&job.what)) ++total_of(state->verdict.health);
+    job.hash = hash_of(job.key);
+    if (const auto* state = std::get_if<TargetState>(&job.what)) {
+        job.hash = hash_of(state->target.question());
+        ++total_of(state->verdict.health);
+    }
     plan_first(now, id);
     out.emplace_back(Changed{id, std::nullopt});
     return id;
@@ -173,10 +171,10 @@ void Core::remember(const std::function<void(std::uint64_t hash, const Remembere
         if (const auto* state = std::get_if<TargetState>(&job->what)) {
             if (state->verdict.health == Health::unknown) continue;
             kept.verdict = state->verdict;
-            visit(hash_of(state->target.question()), kept);
+            visit(job->hash, kept);
         } else if (const auto& agent = std::get<AgentState>(job->what); agent.weight.answered) {
             kept.weight = agent.weight;
-            visit(hash_of(job->key), kept);
+            visit(job->hash, kept);
         }
     }
 }
@@ -305,7 +303,7 @@ void Core::time_out(Instant now, Id id, Actions& out) {
     if (state == nullptr) {
         out.emplace_back(StopAgent{id});
         const Duration timeout = std::get<AgentState>(job.what).agent.timeout();
-        return agent_silent(now, id, nothing_came("", timeout), out);
+        return agent_silent(now, id, timeout_reason("", timeout), out);
     }
     for (std::uint32_t leaf = 0; leaf < state->leaves.size(); ++leaf) {
         LeafState& one = state->leaves[leaf];
@@ -328,7 +326,7 @@ void Core::on_outcome(Instant now, Id id, std::uint32_t leaf, Outcome outcome, A
 
 void Core::on_stopped(Instant now, Id id, std::uint32_t leaf, const std::string& reached, Actions& out) {
     if (id >= jobs_.size() || !jobs_[id] || !std::holds_alternative<TargetState>(jobs_[id]->what)) return;
-    leaf_ended(now, id, leaf, {Finding::down, nothing_came(reached, target_of(id).target.timeout)}, out);
+    leaf_ended(now, id, leaf, {Finding::down, timeout_reason(reached, target_of(id).target.timeout)}, out);
     feed(now, out);
 }
 

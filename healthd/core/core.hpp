@@ -163,6 +163,7 @@ struct Job {
     bool put_off = false;      // after a stall, once
     bool wanted = true;        // by the plan that is being configured
     std::uint64_t serial = 0;  // of this job; ids are used again
+    std::uint64_t hash = 0;    // of the question (target) or key (agent)
 };
 
 class Core {

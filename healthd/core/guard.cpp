@@ -14,6 +14,8 @@ bool Guard::on_environment(Instant now, const std::optional<Environment>& enviro
         for (const std::string& name : environment->without_carrier) reasons["no carrier on " + name] = now;
         reached_once_ = environment->ping_nodes && (reached_once_ || environment->reached);
         if (reached_once_ && !environment->reached) reasons["no ping node answers"] = now;
+    } else {
+        reached_once_ = false;  // a heartbeatd that has just started has not heard them yet
     }
     bool begins = false;
     for (auto& [reason, since] : reasons) {

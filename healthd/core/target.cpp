@@ -119,6 +119,11 @@ std::string reason_of(const Target& target, const std::vector<LeafState>& leaves
     return out + "...";
 }
 
+std::string timeout_reason(const std::string& reached, Duration timeout) {
+    const std::string what = reached.empty() ? "answer" : reached == "connect" ? "connection" : reached;
+    return "no " + what + " within " + format_duration(timeout);
+}
+
 Duration recheck_delay(const Target& target) {
     return std::min<Duration>(target.interval, std::max<Duration>(100ms, target.interval / 4));
 }

@@ -62,6 +62,8 @@ struct LeafState {
 std::optional<Finding> evaluate(const CheckTree& tree, const std::vector<LeafState>& leaves);
 // One line for the outcome of a round that found `finding`.
 std::string reason_of(const Target& target, const std::vector<LeafState>& leaves, Finding finding);
+// Of a probe that was ended by the deadline; `reached` as Probe::stop() tells it.
+std::string timeout_reason(const std::string& reached, Duration timeout);
 
 // How long until the next look after a first outcome against the verdict: a quarter of the interval, at least 100 ms,
 // so that a lost packet and a dead server are told apart soon, and a server that restarts has time for it all the same.

@@ -21,8 +21,9 @@ enum class Finding {
 
 struct Outcome {
     Finding finding = Finding::unusable;
-    // For people, one line, which layer and why: "HTTP 503, wanted 200", "connect: connection refused", "TLS: certificate
-    // has expired", "no answer to HELO within 3s". Printable ASCII, at most reason_bytes_max; never a secret.
+    // For people, one line, which layer and why: "HTTP 503, wanted 200", "connect: connection refused", "TLS:
+    // certificate has expired", "no answer to HELO within 3s". Printable ASCII, at most reason_bytes_max; never a
+    // secret.
     std::string reason;
 };
 
@@ -33,8 +34,8 @@ std::string printable(std::string_view bytes, std::size_t bytes_max);
 
 // One leaf of a check: what is sent where. Equal specs (see key) are probed once, however many services use them.
 struct ProbeSpec {
-    config::Check check;  // without composites, interval, timeout, fall, rise, feedback and port
-    IpAddress address;    // of the real server
+    config::Check check;     // without composites, interval, timeout, fall, rise, feedback and port
+    IpAddress address;       // of the real server
     std::uint16_t port = 0;  // 0: none needed (ping, always_up, always_down)
     // What checks know of the service: Host header (http), first arguments (external). Elsewhere empty, so that
     // services share probes.
