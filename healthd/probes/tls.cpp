@@ -149,6 +149,8 @@ TlsSession::TlsSession(const TlsContext& context, int fd, const std::string& nam
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
     SSL_set_connect_state(ssl_.get());
+    SSL_set_app_data(ssl_.get(), this);
+    SSL_set_verify(ssl_.get(), SSL_get_verify_mode(ssl_.get()), on_verified);
     const bool is_address = IpAddress::parse(name).ok();
     if (!is_address && !name.empty()) SSL_set_tlsext_host_name(ssl_.get(), name.c_str());
     X509_VERIFY_PARAM* parameters = SSL_get0_param(ssl_.get());
@@ -201,6 +203,17 @@ long TlsSession::bio_control(BIO* bio, int command, long /*number*/, void* /*poi
     return 0;
 }
 
+// A session that failed does not keep the certificate.
+int TlsSession::on_verified(int good, X509_STORE_CTX* store) {
+    if (good == 0) {
+        const auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+        auto& self = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+        const X509* certificate = X509_STORE_CTX_get0_cert(store);
+        if (certificate != nullptr) self.name_in_bad_certificate_ = name_in(certificate);
+    }
+    return good;
+}
+
 TlsSession::Io TlsSession::after(int result) {
     if (result > 0) return Io::ok;
     switch (SSL_get_error(ssl_.get(), result)) {
@@ -239,16 +252,14 @@ void TlsSession::close_notify() {
 std::string TlsSession::why() const {
     if (errno_ == EMSGSIZE) return "the server sends without end";
     if (errno_ != 0) return error_text(errno_);
-    const int reason = ERR_GET_REASON(error_);
-    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-        const long verdict = SSL_get_verify_result(ssl_.get());
+    const long verdict = SSL_get_verify_result(ssl_.get());
+    if (verdict != X509_V_OK && SSL_get_verify_mode(ssl_.get()) != SSL_VERIFY_NONE) {
         if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-            const X509* certificate = SSL_get0_peer_certificate(ssl_.get());
-            return "certificate is for " + (certificate != nullptr ? name_in(certificate) : "nobody") + ", wanted " +
-                   printable(name_, name_bytes_max);
+            return "certificate is for " + name_in_bad_certificate_ + ", wanted " + printable(name_, name_bytes_max);
         }
         return X509_verify_cert_error_string(verdict);
     }
+    const int reason = ERR_GET_REASON(error_);
     if (eof_ || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) return "the server closed the connection";
     switch (reason) {
         case SSL_R_WRONG_VERSION_NUMBER:

@@ -56,10 +56,12 @@ class TlsSession {
     static int bio_read(BIO* bio, char* to, int bytes);
     static int bio_write(BIO* bio, const char* from, int bytes);
     static long bio_control(BIO* bio, int command, long number, void* pointer);
+    static int on_verified(int good, X509_STORE_CTX* store);
     Io after(int result);
 
     std::unique_ptr<SSL, decltype(&SSL_free)> ssl_;
     std::string name_;
+    std::string name_in_bad_certificate_;
     int fd_;
     int errno_ = 0;
     bool eof_ = false;

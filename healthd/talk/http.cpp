@@ -18,15 +18,15 @@ namespace http = boost::beast::http;
 using boost::beast::error_code;
 using boost::beast::string_view;
 
-constexpr std::uint32_t header_bytes_max = 32 * 1024;
 constexpr std::size_t shown_bytes_max = 60;
 
 // Status and body are all that matters, so no field is stored.
 class AnswerParser final : public http::basic_parser<false> {
   public:
     AnswerParser(bool head, std::string* body) : body_(body) {
-        header_limit(header_bytes_max);
-        body_limit(boost::none);  // the conversation has a limit
+        // The conversation has a limit; the parser's own would depend on how the answer is cut.
+        header_limit(2 * Talk::received_bytes_max);
+        body_limit(boost::none);
         eager(true);
         skip(head);
     }
@@ -138,16 +138,15 @@ class HttpTalk final : public Talk {
             if (!check_->standby.empty()) reason += ", or " + list_text(check_->standby) + " for standby";
             return down(std::move(reason));
         }
+        const bool answered = parser_->is_header_done() && !is_interim();
+        if (answered && is_standby()) return finish(Finding::standby, status_text() + ", standby");
+        if (answered && (!expectation_.any() || text_found())) return good();
         if (error && error != http::error::need_more) return not_http(error, begin);
-        if (!parser_->is_header_done()) return std::nullopt;
-        if (is_interim()) {
+        if (answered && parser_->is_done()) return judge_body();
+        if (parser_->is_header_done() && !answered) {
             parser_.emplace(check_->head, expectation_.any() ? &body_ : nullptr);
-            return std::nullopt;
         }
-        if (is_standby()) return finish(Finding::standby, status_text() + ", standby");
-        if (!expectation_.any()) return good();
-        if (parser_->is_done()) return judge_body();
-        return text_found() ? std::optional(good()) : std::nullopt;
+        return std::nullopt;
     }
 
     // Looks at each byte of the body about once, however it is split.
@@ -162,8 +161,7 @@ class HttpTalk final : public Talk {
     Step good() { return up(status_text()); }
 
     Step judge_body(std::string_view where = "") {
-        if (is_standby()) return finish(Finding::standby, status_text() + ", standby");
-        const std::string missing = expectation_.any() ? expectation_.missing(body_) : "";
+        const std::string missing = expectation_.missing(body_);
         if (missing.empty()) return good();
         // A page of error may repeat the request.
         const std::string begin = shown(config::mask_secrets(std::string_view(body_).substr(0, 2 * shown_bytes_max)),
@@ -178,7 +176,6 @@ class HttpTalk final : public Talk {
     }
 
     Step not_http(const error_code& error, std::string_view begin) {
-        if (error == http::error::header_limit) return down("the header of the answer is longer than 32 KiB");
         const std::string text =
             shown(config::mask_secrets(begin.substr(0, shown_bytes_max)), *check_->check, shown_bytes_max);
         return down((parser_->status() == 0 ? "not HTTP" : status_text() + ", then not HTTP") + ": " + error.message() +
