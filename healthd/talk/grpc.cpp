@@ -16,7 +16,6 @@ namespace lbcluster::health {
 namespace {
 
 constexpr std::size_t body_bytes_max = 4096;
-constexpr std::size_t frame_head_bytes = 5;  // compressed or not, length
 
 struct EndSession {
     void operator()(nghttp2_session* session) const { ::nghttp2_session_del(session); }
