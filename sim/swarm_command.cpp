@@ -1,4 +1,5 @@
 // lbcluster-sim swarm: many seeds, each with its own pair and its own faults.
+#include <ns3/rng-stream.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -67,6 +68,8 @@ class Swarm {
 
     // Runs that were begun are waited for, so that what is found does not depend on the number of jobs.
     void search() {
+        // The first generator computes tables that all of them use, which takes longer than many a run: here, once.
+        const ns3::RngStream tables(1, 0, 0);
         Trials trials;
         std::uint64_t next = wish_.seed;
         const std::uint64_t end = wish_.seed + wish_.runs;

@@ -71,6 +71,7 @@ void Node::kill_daemon() {
 void Node::process_ended(bool restart) {
     // Called from within the daemon: it goes when that has returned.
     dead_ = std::move(daemon_);
+    dead_->stop();
     bury_.set(Duration{0}, [this] { dead_.reset(); });
     machine_.sockets = {};
     observer_.on_process(*this);

@@ -128,7 +128,7 @@ void place_clients(Loaded& loaded) {
             while (taken(loaded, numbered(subnet, last)) && last < 199) ++last;
             station.addresses.push_back({numbered(subnet, last), subnet.length});
         }
-        loaded.hosts.push_back({name, HOST_KIND_CLIENT, 100ms});
+        loaded.hosts.push_back({name, HOST_KIND_CLIENT, to_duration(loaded.scenario.model().probe())});
         network.stations.push_back(std::move(station));
     }
 }

@@ -431,6 +431,7 @@ Scenario compose(const Mix& mix) {
         (*node.mutable_addresses())["eth0"] = "10.77.0." + std::to_string(11 + i) + "/24";
     }
     *scenario.mutable_model()->mutable_boot() = from_duration(mix.machine_boot);
+    *scenario.mutable_model()->mutable_probe() = from_duration(500ms);
     for (const Fault& fault : mix.faults) *scenario.add_faults() = fault;
     return scenario;
 }

@@ -31,7 +31,6 @@ std::string run_here(const Scenario& scenario, bool events) {
     RunOptions options;
     options.events = events;
     options.stop_at_violation = true;
-    options.probe_min = 500ms;
     const RunResult result = run_simulation(loaded, options);
     out["violated"] = !result.violations.empty();
     out["moves"] = result.moves.size();

@@ -231,6 +231,11 @@ void Network::apply(Rule& rule, Port& port, const Bytes& frame, Verdict& verdict
             return;
         case RuleKind::corrupt: {
             if (!random_.chance(rule.probability)) return;
+            // ARP has no other checksum than Ethernet's, which the card checks. What has one of its own arrives.
+            if (type_of(frame) == type_arp) {
+                verdict.dropped = true;
+                return;
+            }
             verdict.changed = true;
             // Past the Ethernet header: a frame for another machine would only be lost.
             const std::uint64_t flips = 1 + random_.below(3);
