@@ -189,6 +189,10 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     else if (!peer_unreached_since_) peer_unreached_since_ = now_;
     witnesses_gone_ = pings_.configured() && !pings_.reached() && now_ >= pings_.changed_at() + deadtime() &&
                       peer_unreached_since_ && now_ >= *peer_unreached_since_ + deadtime();
+    const bool isolated = pings_.configured() && peer().resigning() && !peer().fitness().reached();
+    if (isolated && !std::exchange(peer_isolated_, isolated)) note_isolation(false);
+    peer_isolated_ = isolated;
+    if (peer().activity() == ACTIVITY_ACTIVE) waits_until_.reset();
     if (activity_ != ACTIVITY_ACTIVE) probes_.reset();
     const std::uint64_t restart = peer().restart_number();
     if (restart != 0 && restart != restart_seen_) {

@@ -189,6 +189,8 @@ class Core {
     std::optional<Transition> settle_idle_pair();
     ClaimJudgement may_claim();
     bool isolated(std::string& why);
+    // This node or the peer let go because it reached neither the other one nor a ping node.
+    void note_isolation(bool own);
     void apply(const Transition& transition, Actions& out);
     void forget_addresses();
     // `first`: nobody of the pair has held them yet, as far as this node knows.
@@ -263,6 +265,10 @@ class Core {
     std::optional<bool> leftovers_;
     std::optional<Instant> idle_since_;  // nobody active, resigning or handing over, both known
     std::optional<Instant> resigned_at_;
+    std::optional<Instant> isolation_at_;      // newest isolation of one of the two, as far as this node knows
+    bool peer_isolated_ = false;               // said the peer's newest heartbeat: resigning, and reaches nothing
+    std::optional<Instant> goes_first_until_;  // isolated again: the peer leaves the addresses to this node
+    std::optional<Instant> waits_until_;       // the same, the other way round
     bool stopping_ = false;
     std::optional<Instant> stop_since_;
     bool stopped_ = false;

@@ -78,7 +78,8 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
             if (!starting) return std::nullopt;
             return Transition{ACTIVITY_PASSIVE, "peer-active", peer_name() + " is active"};
         }
-        if (peer().resigning() && !(resigned_at_ && within(*resigned_at_, deadtime()))) {
+        const bool waits = waits_until_ && !due(*waits_until_);
+        if (peer().resigning() && !waits && !(resigned_at_ && within(*resigned_at_, deadtime()))) {
             return Transition{ACTIVITY_ACTIVE, "peer-resigned", peer_name() + " gave the addresses up"};
         }
         return settle_idle_pair();
@@ -104,12 +105,16 @@ std::optional<Core::Transition> Core::settle_idle_pair() {
     const FitnessValue mine = own_fitness();
     const int order = compare(mine, peer_fitness());
     const bool by_role = settings_.primary != peer().primary() ? settings_.primary : settings_.node < peer().sender();
-    const bool mine_wins = order > 0 || (order == 0 && by_role);
+    const bool waits = waits_until_ && !due(*waits_until_);
+    const bool first = goes_first_until_ && !due(*goes_first_until_);
+    const bool mine_wins = order > 0 || (order == 0 && (first || (by_role && !waits)));
     if (mine_wins && !mine.standby) {
+        if (waits) return std::nullopt;
         if (resigned_at_ && !due(*resigned_at_ + deadtime())) return std::nullopt;
         return Transition{.to = ACTIVITY_ACTIVE,
                           .reason = "nobody-active",
                           .text = order > 0 ? "nobody was active and this node is fitter"
+                                  : first   ? "nobody was active and this node was the last one"
                                             : (settings_.primary != peer().primary()
                                                    ? "nobody was active and this node is the primary"
                                                    : "nobody was active and this node has the lower name"),
@@ -127,6 +132,7 @@ Core::ClaimJudgement Core::may_claim() {
     const auto back = [&](const std::optional<Instant>& at) { return at && !due(*at + deadtime()); };
     if (!any_carrier()) return {false, "no interface with floating IPs has carrier"};
     if (back(carrier_back_at_)) return {false, "the carrier has only just come back"};
+    if (waits_until_ && !due(*waits_until_)) return {false, "the peer let go again and may go first"};
 
     if (pings_.configured() && !witnesses_gone_) {
         const bool never_any = !heard() && !pings_.ever_reached() && settings_.isolation != Isolation::strict;
@@ -237,6 +243,17 @@ bool Core::isolated(std::string& why) {
     return true;
 }
 
+// Where packets are lost both ways, two nodes find themselves isolated in turn, and would hand the addresses to and fro
+// every deadtime. From the second time on the one that let go may have them back first.
+void Core::note_isolation(bool own) {
+    constexpr auto memory = 10s;
+    const bool again = isolation_at_ && now_ < *isolation_at_ + std::max<Duration>(memory, 10 * deadtime());
+    isolation_at_ = now_;
+    goes_first_until_.reset();
+    waits_until_.reset();
+    if (again) (own ? goes_first_until_ : waits_until_) = now_ + std::max<Duration>(1s, 2 * deadtime());
+}
+
 void Core::forget_addresses() {
     addresses_ = AddressReport{};
     held_digest_ = 0;
@@ -281,9 +298,12 @@ void Core::apply(const Transition& transition, Actions& out) {
         claim_ = ClaimValue{highest_term_ + 1, settings_.primary, settings_.node};
         saw_term(claim_->term);
         resigned_at_.reset();
+        goes_first_until_.reset();
+        waits_until_.reset();
         // Never heard: the claim rule has seen to it that nobody answers.
         if (forced_claim_ || (settings_.has_peer() && !heard())) conflicts_.trust_all(true);
         if (!takeover_) acquire(out, transition.first && !pair_served_);  // else they are there, verified and announced
+        if (transition.reason == "adopted") std::get<SetAddresses>(out.back()).adopted = true;
         pair_served_ = true;
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
@@ -293,6 +313,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         // Leaving `starting` removes leftovers at once, not with their lease.
         if (from == ACTIVITY_ACTIVE || from == ACTIVITY_STARTING || wanted_) release(out);
         if (transition.resign) resigned_at_ = now_;
+        if (transition.reason == "isolated" && pings_.configured() && !pings_.reached()) note_isolation(true);
     }
     if (!moved_within_the_hour()) failback_doublings_ = 0;
     if (from == ACTIVITY_ACTIVE && offer_) {
@@ -314,7 +335,8 @@ void Core::apply(const Transition& transition, Actions& out) {
     }
     forced_claim_ = false;
     request_.reset();
-    probes_.reset();
+    // Who was only starting goes on watching the same silence.
+    if (from != ACTIVITY_STARTING || transition.to == ACTIVITY_ACTIVE) probes_.reset();
     // The kernel that was seen to serve does so still: the claim rule must not forget it.
     if (transition.reason == "both-serve") probes_.on_answer(now_, false);
     idle_since_.reset();

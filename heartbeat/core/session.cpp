@@ -74,6 +74,10 @@ Verdict Session::check(std::uint32_t link, const Heartbeat& message) const {
     if (new_life && (message.heard_sequence() <= sequence_at_heard_ || message.heard_sequence() > sequence_)) {
         return Verdict::greeting;
     }
+    // What was a greeting before this life was believed stays one: played back now, it says nothing new.
+    if (!new_life && sequence_before_life_ && message.heard_sequence() <= *sequence_before_life_) {
+        return Verdict::greeting;
+    }
     return Verdict::accepted;
 }
 
@@ -81,6 +85,7 @@ void Session::begin(std::uint64_t peer_boot_id) {
     if (peer_boot_id_ != 0) {
         retired_.push_back(peer_boot_id_);
         if (retired_.size() > retired_max) retired_.pop_front();
+        sequence_before_life_ = sequence_at_heard_;
     }
     peer_boot_id_ = peer_boot_id;
     for (LinkState& link : links_) {

@@ -112,8 +112,9 @@ class Session {
     std::deque<std::uint64_t> retired_;  // boot ids the peer had before; bounded
     std::vector<LinkState> links_;
     std::uint64_t sequence_ = 0;
-    std::uint64_t sequence_at_heard_ = 0;  // sequence_ when the peer's present life was last heard
-    std::array<Sent, 2048> sent_{};        // ring by sequence number: when it went out
+    std::uint64_t sequence_at_heard_ = 0;                // sequence_ when the peer's present life was last heard
+    std::optional<std::uint64_t> sequence_before_life_;  // ... when the life before was
+    std::array<Sent, 2048> sent_{};                      // ring by sequence number: when it went out
     Heartbeat newest_;
     std::optional<Duration> newest_transit_max_;
     Instant last_heard_{};

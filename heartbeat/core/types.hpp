@@ -102,6 +102,7 @@ struct SetAddresses {
     bool wanted = false;
     bool announce = false;             // announce each address as soon as it is there
     std::vector<IpAddress> held_back;  // all the same not these: a stranger may use them (conflict_check.hpp)
+    bool adopted = false;  // they were in the kernel at the start: what has gone since is lapsed, not put back
 };
 // Leases may be renewed until then: a heartbeat went out.
 struct PermitLease {

@@ -435,6 +435,21 @@ TEST(Split, WhoYieldedToAServingKernelDoesNotForgetIt) {
     EXPECT_TRUE(p.passive(1));
 }
 
+// The silence that a starting node watches is the same one when it has become passive.
+TEST(Starting, AKernelThatAnsweredIsNotForgottenWhenItBecomesPassive) {
+    Pair p;
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.kill(1);
+    p.start(1);
+    p.run(4900ms);
+    p.deaf_fabric = true;
+    ASSERT_TRUE(p.run_until([&] { return p.passive(1); }, 200ms));
+    p.run(500ms);  // fifteen requests: enough for a kernel that never answered
+    EXPECT_TRUE(p.passive(1));
+    EXPECT_TRUE(p.run_until([&] { return p.active(1); }, 1s));
+}
+
 // The peer may have served meanwhile, and every cache lead to it.
 TEST(Freeze, AnActiveThatStoodStillAnnouncesAgain) {
     Pair p;
@@ -486,6 +501,34 @@ TEST(Isolation, StrictAlwaysReleases) {
     p.gateway = true;
     p.run(5s);
     EXPECT_TRUE(p.active(0));
+}
+
+// Each finds itself isolated, resigns, is heard for a moment, and the other one takes over, to be isolated as well.
+TEST(Isolation, AgainAndAgainDoesNotHandTheAddressesToAndFro) {
+    Pair p([](Settings& s) {
+        single_link(s);
+        timers(s, 10ms, 30ms);
+    });
+    settle(p);
+    std::size_t holder = 0;
+    unsigned handed_over = 0;
+    p.watch = [&] {
+        if (p.active(holder) || !p.active(1 - holder)) return;
+        holder = 1 - holder;
+        ++handed_over;
+    };
+    p.gateway = false;
+    for (int i = 0; i < 20; ++i) {
+        p.passes = [](std::size_t, std::uint32_t) { return false; };
+        ASSERT_TRUE(p.run_until([&] { return !p.active(0) && !p.active(1); }, 500ms)) << i;
+        p.passes = [](std::size_t, std::uint32_t) { return true; };
+        p.run(100ms);
+        EXPECT_EQ(p.active(0) + p.active(1), 1) << i;
+    }
+    EXPECT_EQ(handed_over, 1U);
+    p.gateway = true;
+    p.run(2s);
+    EXPECT_EQ(p.active(0) + p.active(1), 1);
 }
 
 TEST(Isolation, HoldNeverReleases) {

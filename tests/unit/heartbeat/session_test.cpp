@@ -167,6 +167,25 @@ TEST_F(SessionTest, ANewLifeHasToHaveHeardSomethingRecent) {
     EXPECT_EQ(b.peer_boot_id(), 11U);
 }
 
+// What a new life said before it was believed was a greeting, and stays one: else it could be played back into it once.
+TEST_F(SessionTest, AGreetingOfANewLifeCannotBePlayedBackIntoIt) {
+    meet();
+    Session again("lb1", cluster, 12, 2);
+    const auto hears = [&] {
+        Heartbeat answer = from(b, t0);
+        answer.set_peer_boot_id(12);
+        ASSERT_EQ(again.receive(t0, 0, answer).verdict, Verdict::accepted);
+    };
+    hears();
+    ASSERT_EQ(b.receive(t0, 0, from(a, t0)).verdict, Verdict::accepted);  // the old life had one more on the way
+    const Heartbeat early = from(again, t0);
+    EXPECT_EQ(b.receive(t0, 0, early).verdict, Verdict::greeting);
+    hears();
+    ASSERT_TRUE(b.receive(t0, 0, from(again, t0)).restarted);
+    EXPECT_EQ(b.receive(t0, 0, early).verdict, Verdict::greeting);
+    EXPECT_EQ(b.receive(t0, 1, from(again, t0)).verdict, Verdict::accepted);
+}
+
 TEST(SequenceWindowTest, AcceptsEachNumberOnce) {
     SequenceWindow w;
     EXPECT_FALSE(w.accept(0));
