@@ -3,39 +3,32 @@
 // forgotten.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "healthd/probes/probe.hpp"
-#include "healthd/probes/warden.hpp"
+#include "healthd/probes/program.hpp"
 
 namespace lbcluster::health {
 
 class ExternalProbe final : public Probe {
   public:
-    static constexpr std::size_t output_bytes_max = 1024;
-
     ExternalProbe(boost::asio::io_context& io, Wardens& wardens, const ProbeSpec& spec, User user);
-    ~ExternalProbe() override;
 
     void start(Done done, Transcript* transcript) override;
     std::string stop() override;
 
   private:
-    // One run; the handlers hold it, so that one that ended is only ignored.
-    struct Run;
-    static void read_output(const std::shared_ptr<Run>& run);
-    static void read_end(const std::shared_ptr<Run>& run);
-    static bool drain(Run& run);
-    static void finish(const std::shared_ptr<Run>& run, Outcome outcome);
-
+    struct Waiting {
+        Done done;
+        Transcript* transcript = nullptr;
+    };
     boost::asio::io_context& io_;
-    Wardens& wardens_;
     std::vector<std::string> arguments_;
     User user_;
-    std::shared_ptr<Run> run_;
+    std::shared_ptr<Waiting> waiting_;  // while one is under way
+    ProgramRun program_;
 };
 
 }  // namespace lbcluster::health

@@ -245,20 +245,23 @@ Wardens::~Wardens() {
     for (auto& [id, warden] : wardens_) (void)::kill(warden.pid, SIGTERM);
 }
 
-Result<Program> Wardens::start(const std::vector<std::string>& arguments, const User& user) {
+Result<Program> Wardens::start(const std::vector<std::string>& arguments, const User& user,
+                               const ProgramExtras& extras) {
     if (running() >= programs_max) {
         return Error{"too many external checks at once (" + std::to_string(programs_max) + ")", "", EAGAIN};
     }
     const auto failed = [](const char* what, int code) {
         return Error{std::string(what) + ": " + error_text(code), "", code};
     };
-    const std::vector<std::string> environment{std::string("PATH=") + program_path, "LANG=C.UTF-8", "HOME=" + user.home,
-                                               "USER=" + user.name};
+    std::vector<std::string> environment{std::string("PATH=") + program_path, "LANG=C.UTF-8", "HOME=" + user.home,
+                                         "USER=" + user.name};
+    environment.insert(environment.end(), extras.environment.begin(), extras.environment.end());
     Pipe output;
     Pipe end;
     if (output.read_fd < 0 || end.read_fd < 0) return failed("pipe", errno);
-    const int input = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (input < 0) return failed("/dev/null", errno);
+    const int input = extras.input_fd >= 0 ? ::fcntl(extras.input_fd, F_DUPFD_CLOEXEC, 3)
+                                           : ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (input < 0) return failed("the input", errno);
     const Plan plan{
         pointers(arguments), pointers(environment), &user,     ::geteuid() == 0 || ::geteuid() != user.uid, input,
         output.write_fd,     end.write_fd,          ::getpid()};
