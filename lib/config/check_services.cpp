@@ -271,11 +271,33 @@ class ServiceCheck {
         if (check.protocol() == CHECK_PROTOCOL_RADIUS && !check.has_secret()) {
             error(key, "radius needs the shared secret", "secret: ...");
         }
+        if (check.protocol() == CHECK_PROTOCOL_UDP && check.send().empty()) {
+            error(key, "udp needs something to send", "send: ...");
+        }
+        if (check.protocol() == CHECK_PROTOCOL_HTTP || check.protocol() == CHECK_PROTOCOL_HTTPS) http_check(check, key);
         const bool needs_port = type == CHECK_TYPE_CONNECT || negotiate;
         const bool without = std::any_of(service_.real_servers().begin(), service_.real_servers().end(),
                                          [&](const RealServer& s) { return port_of(service_, s) == 0; });
         if (needs_port && check.port().empty() && without) {
             error(key, "has no port, and the service's are all", "give 'port'");
+        }
+    }
+
+    // What cannot be put into a request, or found in its answer.
+    void http_check(const Check& check, const std::string& key) const {
+        const auto has_below = [](const std::string& text, char first_good) {
+            return std::any_of(text.begin(), text.end(), [&](unsigned char c) { return c < first_good || c == 0x7f; });
+        };
+        if (check.method() == HTTP_METHOD_HEAD && (check.has_expect_text() || check.has_expect_regex())) {
+            error(key + ".method", "the answer to head has no body to look for expect_text or expect_regex in",
+                  "use method: get, or expect_status alone");
+        }
+        if (has_below(check.request(), '!')) {
+            error(key + ".request", "has a space or a control character in it", "write %20 for a space");
+        }
+        if (has_below(check.host(), ' ')) error(key + ".host", "has a control character in it", "");
+        for (const auto& [name, value] : check.headers()) {
+            if (has_below(value, ' ')) error(key + ".headers." + name, "has a control character in it", "");
         }
     }
 

@@ -191,6 +191,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"KeyOfAnotherProtocol", "check: {type: negotiate, protocol: redis, expect_status: [200]}",
              at + "105" + service +
                  ".check.expect_status: redis does not use it; remove it, or change type and protocol"},
+        Case{"UdpWithoutAQuestion", "check: {type: negotiate, protocol: udp, expect: x}",
+             at + "55" + service + ".check: udp needs something to send; send: ..."},
+        Case{
+            "HeadHasNoBody", "check: {type: negotiate, protocol: http, method: head, expect_text: x}",
+            at + "97" + service +
+                ".check.method: the answer to head has no body to look for expect_text or expect_regex in; use method: "
+                "get, or expect_status alone"},
+        Case{"SpaceInARequest", "check: {type: negotiate, protocol: http, request: /a b}",
+             at + "98" + service + ".check.request: has a space or a control character in it; write %20 for a space"},
         Case{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
              at + "103" + service + ".check.expect_regex: '(' is not a regular expression: missing ): ("},
         Case{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
