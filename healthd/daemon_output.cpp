@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::uint64_t changes_logged_max = 50;  // a second
 constexpr Duration remember_at_least = 60s;
+// After a change at once, so that whoever kills this process right then changes nobody's mind; a burst at this pace.
+constexpr Duration remember_pace = 200ms;
 
 std::string_view word_of(AgentReading::Wish wish) {
     switch (wish) {
@@ -56,6 +58,7 @@ void Daemon::carry_out() {
             break;
         }
     }
+    if (remember_soon_ && boottime_now() - remembered_ >= remember_pace) remember();
     arm_timer();
 }
 
@@ -170,6 +173,7 @@ void Daemon::publish(const Server& server) {
         out.set_feedback_state(std::string(word_of(weight.wish)));
     }
     fill_ages(item);
+    notifier_.on_server(out);
     bus_->set(std::move(item));
 }
 
@@ -221,6 +225,7 @@ void Daemon::publish_health() {
           "at most " + std::to_string(factory_->sockets_max()) + " of " + std::to_string(leaves_) +
               " probes can run at once: if many servers hang, the others wait",
           "start healthd with a higher limit of open files (LimitNOFILE= of its unit, ulimit -n)");
+    for (bus::Alarm& made : notifier_.alarms()) *out.add_alarms() = std::move(made);
     const Counters& counters = core_->counters();
     auto& shown = *out.mutable_counters();
     shown["probes"] = counters.probes;

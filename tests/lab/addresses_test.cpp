@@ -107,6 +107,22 @@ TEST_F(Addresses, InterfaceRemovedAndAddedBack) {
     EXPECT_TRUE(prober_->wait_answers("lb1", 2s));
 }
 
+TEST_F(Addresses, AnIpv6LinkComesBackWithItsInterface) {
+    PairSpec spec;
+    spec.links = {{"{interface: eth0, local: 'fd77::11', peer: 'fd77::12'}",
+                   "{interface: eth0, local: 'fd77::12', peer: 'fd77::11'}"},
+                  LinkSpec::heartbeat_net()};
+    begin(spec);
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(wait_until([&] { return link_is("lb1", 0, "up") && link_is("lb2", 0, "up"); }, 5s));
+    lab_.remove_interface("lb2", "eth0");
+    ASSERT_TRUE(wait_until([&] { return !link_is("lb1", 0, "up"); }, 5s));
+    lab_.restore_interface("lb2", "eth0");
+    EXPECT_TRUE(wait_until([&] { return link_is("lb1", 0, "up") && link_is("lb2", 0, "up"); }, 10s))
+        << pair().cli("lb2", {"status"}).out;
+    EXPECT_EQ(pair().activity("lb1"), "active");
+}
+
 TEST_F(Addresses, InterfaceRenamedAndBack) {
     begin({});
     if (HasFatalFailure()) return;

@@ -39,6 +39,62 @@ TEST_F(Boot, SingleNodeServesAtOnce) {
     EXPECT_EQ(pair().status("lb1")["peer"]["state"].text(), "none");
 }
 
+// HA-3, HA-5: the LAN has no address yet (no DHCP, no cable): heartbeatd runs, and serves when the address is there.
+TEST_F(Boot, WithoutTheNetworkOfAFloatingIp) {
+    PairSpec spec;
+    spec.single = true;
+    spec.floating_ips = {"{address: 10.77.0.200}"};
+    make(spec);
+    lab_.ip("lb1", "addr flush dev eth0\n");
+    pair().start();
+    const std::string alarm = std::string("no-interface/") + vip;
+    ASSERT_TRUE(wait_until([&] { return pair().has_alarm("lb1", alarm); }, 5s)) << pair().log("lb1");
+    EXPECT_EQ(pair().daemon("lb1").starts(), 1U);
+    EXPECT_EQ(pair().cli("lb1", {"config", "check"}).exit_code, 3) << "nobody should apply that";
+    lab_.ip("lb1", "addr add 10.77.0.11/24 dev eth0\n");
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", vip); }, 5s));
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", alarm); }, 3s));
+}
+
+// An interface took the address as its own while no daemon ran: told, not touched, and the other one is served.
+TEST_F(Boot, WithAFloatingIpThatAnInterfaceHas) {
+    PairSpec spec;
+    spec.single = true;
+    spec.floating_ips = {vip, "10.77.0.201"};
+    make(spec);
+    lab_.ip("lb1", "addr add 10.77.0.201/32 dev eth0\n");
+    pair().start();
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", vip); }, 5s)) << pair().log("lb1");
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "config-invalid"); }, 3s));
+    EXPECT_EQ(pair().daemon("lb1").starts(), 1U);
+}
+
+// HA-5: a restart on command, and signals at any moment of it.
+TEST_F(Boot, NoSignalIsLostDuringARestart) {
+    PairSpec spec;
+    spec.single = true;
+    make(spec);
+    Daemon& daemon = pair().daemon("lb1");
+    for (const auto after : {0ms, 10ms, 25ms, 33ms, 40ms, 50ms, 70ms, 100ms}) {
+        pair().start();
+        ASSERT_TRUE(pair().wait_settled("lb1", 4s));
+        ASSERT_EQ(pair().cli("lb1", {"heartbeat", "restart"}).exit_code, 0);
+        std::this_thread::sleep_for(after);
+        EXPECT_EQ(daemon.stop(5s), 0) << after.count() << " ms after the restart";
+        EXPECT_FALSE(lab_.holds("lb1", vip));
+    }
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1", 4s));
+    const unsigned starts = daemon.starts();
+    ASSERT_EQ(pair().cli("lb1", {"heartbeat", "restart"}).exit_code, 0);
+    for (int i = 0; i < 100; ++i) {
+        daemon.signal(SIGHUP);
+        std::this_thread::sleep_for(2ms);
+    }
+    EXPECT_TRUE(pair().wait_settled("lb1", 4s));
+    EXPECT_EQ(daemon.starts(), starts) << "a signal killed it";
+}
+
 // Heartbeats cut from the start: the first one serves, the second one sees by ARP that it does.
 TEST_F(Boot, WhileHeartbeatsAreCutAndHealedLater) {
     make({});

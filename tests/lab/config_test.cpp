@@ -1,4 +1,6 @@
 // Configuration on running nodes (RE-5): a good revision is applied, a bad one changes nothing and is told.
+#include <filesystem>
+
 #include "tests/lab/measure.hpp"
 #include "tests/lab/pair_test.hpp"
 
@@ -64,6 +66,25 @@ TEST_F(Config, AVirtualServicesAddressFloatsByItself) {
             << address;
     }
     EXPECT_TRUE(service.wait_answers("lb2", 3s));
+}
+
+// The address of a heartbeat path that names no interface comes back: no reason to start anew.
+TEST_F(Config, AnAddressThatComesAndGoesIsNoOtherLink) {
+    PairSpec spec;
+    spec.links = {LinkSpec::lan(), {"{local: 10.78.0.11, peer: 10.78.0.12}", "{local: 10.78.0.12, peer: 10.78.0.11}"}};
+    begin(spec);
+    if (HasFatalFailure()) return;
+    const auto link = [&](const char* key) { return pair().status("lb1")["links"][1][key].text(); };
+    ASSERT_TRUE(wait_until([&] { return link("state") == "up"; }, 5s));
+    lab_.ip("lb1", "addr del 10.78.0.11/24 dev eth1\n");
+    ASSERT_TRUE(wait_until([&] { return link("state") != "up"; }, 5s));
+    ASSERT_EQ(pair().cli("lb1", {"floating-ip", "add", "10.77.0.202"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.77.0.202"); }, 5s));
+    lab_.ip("lb1", "addr add 10.78.0.11/24 dev eth1\n");
+    EXPECT_TRUE(wait_until([&] { return link("state") == "up"; }, 5s));
+    EXPECT_FALSE(has_event(pair(), "lb1", "restart", "links, node or key changed"));
+    EXPECT_EQ(pair().daemon("lb1").starts(), 1U);
+    expect_nobody_noticed();
 }
 
 TEST_F(Config, ABadRevisionChangesNothingAndIsTold) {
@@ -202,6 +223,25 @@ TEST_F(Config, ARestartWithABadFileGoesOnWithTheLastGoodOne) {
     expect_nobody_noticed();
 }
 
+// RE-5: a start with bad files goes on with a copy of good ones; that copy is no change and makes no revision.
+TEST_F(Config, AStartWithABadFileMakesNoRevision) {
+    begin({});
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(wait_until([&] { return pair().status("lb1")["config"]["revision"].number() >= 1; }, 5s));
+    const std::string history = pair().cli("lb1", {"config", "history"}).out;
+    const std::string bad = "floating_ips: [{address: nonsense}]\n";
+    write_file(file("lb1"), bad);
+    ASSERT_TRUE(wait_until([&] { return !pair().status("lb1")["config"]["error"].text().empty(); }, 5s));
+    write_file(pair().state_dir("lb1") + "/applied/cluster.yaml", cluster_yaml(with_second_address()));
+    const unsigned starts = pair().daemon("lb1").starts();
+    pair().daemon("lb1").signal(SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return pair().daemon("lb1").starts() > starts; }, 2s));
+    EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.77.0.201"); }, 5s));
+    EXPECT_TRUE(pair().has_alarm("lb1", "config-invalid"));
+    EXPECT_EQ(pair().cli("lb1", {"config", "history"}).out, history);
+    EXPECT_EQ(read_file(file("lb1")), bad);
+}
+
 // RE-5: a hand edit becomes a revision, and can be gone back from.
 TEST_F(Config, AHandEditBecomesARevision) {
     begin({});
@@ -253,6 +293,42 @@ TEST_F(Config, ABadHandEditOnThePassiveIsAlarmedAndTheOldStateTakesOver) {
     ASSERT_TRUE(prober_->wait_answers("lb2", 5s));
     expect_gap_at_most(1200ms);
     expect_never_two();
+}
+
+// HA-1: a key is changed on a running pair: the new one behind the old one on both, then before it, then alone.
+TEST_F(Config, TheKeyChangesWithoutAGap) {
+    begin({});
+    if (HasFatalFailure()) return;
+    const auto key_file = [&](const std::string& node) { return pair().state_dir(node) + "/keys/heartbeat.key"; };
+    const auto times_changed = [&](const std::string& node) {
+        const std::string text = pair().cli(node, {"events", "--json"}).out;
+        std::size_t count = 0;
+        for (auto at = text.find("keys-changed"); at != std::string::npos; at = text.find("keys-changed", at + 1))
+            ++count;
+        return count;
+    };
+    const std::string before = read_file(key_file("lb1"));
+    const std::string cluster = before.substr(0, before.find('\n') + 1);
+    const std::string old_key = before.substr(cluster.size());
+    const std::string new_key = "key: " + std::string(62, 'a') + "01\n";
+    const std::vector<unsigned> starts{pair().daemon("lb1").starts(), pair().daemon("lb2").starts()};
+    const double term = pair().status("lb1")["node"]["term"].number();
+    std::size_t changes = 0;
+    for (const std::string& keys : {old_key + new_key, new_key + old_key, new_key}) {
+        ++changes;
+        for (const std::string node : {"lb1", "lb2"}) {
+            write_file(key_file(node) + ".new", cluster + keys, 0600);
+            std::filesystem::rename(key_file(node) + ".new", key_file(node));
+            if (node == "lb1") pair().daemon(node).signal(SIGHUP);  // lb2 notices by itself
+            ASSERT_TRUE(wait_until([&] { return times_changed(node) >= changes; }, 5s)) << node << " " << changes;
+        }
+    }
+    std::this_thread::sleep_for(2s);  // longer than deadtime: a peer that is not understood is dead by then
+    EXPECT_EQ(pair().status("lb1")["peer"]["state"].text(), "alive");
+    EXPECT_EQ(counter_of(pair(), "lb1", "dropped_unknown-key"), 0U);
+    EXPECT_EQ(pair().status("lb1")["node"]["term"].number(), term);
+    EXPECT_EQ((std::vector<unsigned>{pair().daemon("lb1").starts(), pair().daemon("lb2").starts()}), starts);
+    expect_nobody_noticed();
 }
 
 TEST_F(Config, EveryChangingVerbIsRefusedOnThePassive) {

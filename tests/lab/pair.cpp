@@ -47,6 +47,7 @@ std::string floating_ip_address(const std::string& entry) {
 }  // namespace
 
 std::string heartbeatd_path() { return program(LAB_HEARTBEATD); }
+std::string healthd_path() { return program(LAB_HEALTHD); }
 std::string cli_path() { return program(LAB_CLI); }
 
 Json Json::parse(const std::string& text) {
@@ -159,6 +160,18 @@ void Pair::start() {
 void Pair::start(const std::string& node) { daemon(node).start(); }
 Daemon& Pair::daemon(const std::string& node) { return *daemons_.at(node); }
 
+Daemon& Pair::healthd(const std::string& node) {
+    auto& daemon = health_daemons_[node];
+    if (!daemon) {
+        daemon = std::make_unique<Daemon>(
+            lab_.host(node),
+            std::vector<std::string>{healthd_path(), "--config-dir", config_dir(node), "--run-dir", run_dir(node),
+                                     "--state-dir", state_dir(node)},
+            folder_ + "/" + node + ".healthd.log");
+    }
+    return *daemon;
+}
+
 Outcome Pair::cli(const std::string& node, const std::vector<std::string>& words, Nanoseconds limit) const {
     std::vector<std::string> argv{cli_path()};
     argv.insert(argv.end(), words.begin(), words.end());
@@ -195,6 +208,7 @@ bool Pair::wait_settled(const std::string& active, Nanoseconds limit) const {
 void Pair::power_off(const std::string& node) {
     lab_.cut_off(node, true);
     daemon(node).vanish();
+    if (health_daemons_.contains(node)) healthd(node).vanish();
     service_.set_powered(node, false);
     lab_.kill_processes(node);
     lab_.cable(node, "eth0", false);
@@ -212,6 +226,10 @@ void Pair::power_on(const std::string& node) {
     start(node);
 }
 
-std::string Pair::log(const std::string& node) const { return daemons_.at(node)->log(); }
+std::string Pair::log(const std::string& node) const {
+    std::string log = daemons_.at(node)->log();
+    if (health_daemons_.contains(node)) log += "---- healthd\n" + health_daemons_.at(node)->log();
+    return log;
+}
 
 }  // namespace lbcluster::lab

@@ -69,6 +69,8 @@ class Pair {
     void start();  // heartbeatd on both
     void start(const std::string& node);
     [[nodiscard]] Daemon& daemon(const std::string& node);
+    // healthd of a node, made when it is first asked for; FOLDER/<node>.healthd.log is what it says.
+    [[nodiscard]] Daemon& healthd(const std::string& node);
 
     [[nodiscard]] std::string config_dir(const std::string& node) const;
     [[nodiscard]] std::string run_dir(const std::string& node) const;
@@ -92,7 +94,7 @@ class Pair {
     [[nodiscard]] EchoService& service() { return service_; }
     [[nodiscard]] Lab& lab() { return lab_; }
     [[nodiscard]] const PairSpec& spec() const { return spec_; }
-    [[nodiscard]] std::string log(const std::string& node) const;
+    [[nodiscard]] std::string log(const std::string& node) const;  // of all its daemons
     static std::string peer_of(const std::string& node) { return node == "lb1" ? "lb2" : "lb1"; }
 
   private:
@@ -101,9 +103,11 @@ class Pair {
     PairSpec spec_;
     EchoService service_;
     std::map<std::string, std::unique_ptr<Daemon>> daemons_;
+    std::map<std::string, std::unique_ptr<Daemon>> health_daemons_;
 };
 
 std::string heartbeatd_path();
+std::string healthd_path();
 std::string cli_path();
 
 }  // namespace lbcluster::lab
