@@ -45,6 +45,8 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
         return result;
     }
     LoadResult result = load_texts(node_text, content->cluster_yaml, "cluster.yaml", facts);
+    result.node_text = node_text.value_or("");
+    result.cluster_text = content->cluster_yaml;
     result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
     result.digest = digest_of(*content);
     for (const Revision& revision : history(paths)) {

@@ -38,6 +38,8 @@ struct LoadResult {
     Problems problems;  // sorted by file, line, column; warnings among them
     NodeFile node;      // as written
     ClusterFile cluster;
+    std::string node_text;  // the files' bytes; empty if they could not be read
+    std::string cluster_text;
     NodeConfig effective_node;  // with defaults
     ClusterConfig effective_cluster;
     HeartbeatSettings heartbeat;
