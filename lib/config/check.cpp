@@ -211,7 +211,7 @@ void check_interface(const FloatingIp& floating_ip, const std::string& path, con
                      const Reporter& report) {
     if (!floating_ip.has_interface()) {
         const auto resolved = resolve_interface(floating_ip, node.config, facts);
-        if (!resolved) report.error(path + ".address", resolved.error().message, resolved.error().hint);
+        if (!resolved) report.momentary_error(path + ".address", resolved.error().message, resolved.error().hint);
         return;
     }
     const std::string name = real_interface(node.config, floating_ip.interface());

@@ -17,15 +17,19 @@ class Reporter {
     void error(const std::string& path, const std::string& message, const std::string& hint) const {
         add(path, message, hint, false);
     }
+    void momentary_error(const std::string& path, const std::string& message, const std::string& hint) const {
+        add(path, message, hint, false, true);
+    }
     void warning(const std::string& path, const std::string& message, const std::string& hint) const {
         add(path, message, hint, true);
     }
 
   private:
-    void add(const std::string& path, const std::string& message, const std::string& hint, bool warning) const {
+    void add(const std::string& path, const std::string& message, const std::string& hint, bool warning,
+             bool momentary = false) const {
         if (problems_.size() >= problems_max) return;
         const Position position = positions_.find(path);
-        problems_.push_back({file_, position.line, position.column, path + ": " + message, hint, warning});
+        problems_.push_back({file_, position.line, position.column, path + ": " + message, hint, warning, momentary});
     }
 
     const std::string& file_;

@@ -14,6 +14,8 @@ struct Problem {
     std::string message;
     std::string hint;
     bool warning = false;  // doubtful, but it does not keep the configuration from being applied
+    // An error only as this machine's interfaces are now: a reason not to apply it, but none for a daemon not to run.
+    bool momentary = false;
 };
 
 using Problems = std::vector<Problem>;
