@@ -303,7 +303,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         // Never heard: the claim rule has seen to it that nobody answers.
         if (forced_claim_ || (settings_.has_peer() && !heard())) conflicts_.trust_all(true);
         if (!takeover_) acquire(out, transition.first && !pair_served_);  // else they are there, verified and announced
-        if (transition.reason == "adopted") std::get<SetAddresses>(out.back()).adopted = true;
+        if (!takeover_ && transition.reason == "adopted") std::get<SetAddresses>(out.back()).adopted = true;
         pair_served_ = true;
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
