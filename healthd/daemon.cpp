@@ -70,7 +70,12 @@ Environment environment_of(const bus::NodeStatus& status) {
 }  // namespace
 
 Daemon::Daemon(boost::asio::io_context& io, config::Paths paths)
-    : io_(io), paths_(std::move(paths)), signals_(io, SIGTERM, SIGINT, SIGHUP), timer_(io), tick_timer_(io) {}
+    : io_(io),
+      paths_(std::move(paths)),
+      notifier_(io),
+      signals_(io, SIGTERM, SIGINT, SIGHUP),
+      timer_(io),
+      tick_timer_(io) {}
 
 Daemon::~Daemon() { files_.join(); }
 
@@ -202,6 +207,7 @@ void Daemon::on_agent_done(Id id, const Outcome& outcome) {
 void Daemon::on_node_status(const bus::NodeStatus& status) {
     core_->on_environment(boottime_now(), environment_of(status), actions_);
     carry_out();
+    notifier_.on_role(status);
 }
 
 void Daemon::on_call(const bus::Call& call, bus::Server::Respond respond) {
@@ -348,6 +354,7 @@ void Daemon::apply(Setup setup) {
     set_log_level(setup.log_level);
     core_->set_options({setup.node, 0, factory_->sockets_max()});
     const Ids ids = core_->configure(boottime_now(), std::exchange(setup.plan, {}), actions_);
+    notifier_.configure(std::exchange(setup.notify, {}));
     setup_ = std::move(setup);
     carry_out();  // ids that are used again are forgotten first
 

@@ -24,6 +24,7 @@
 
 #include "healthd/core/core.hpp"
 #include "healthd/memory_file.hpp"
+#include "healthd/notify/notifier.hpp"
 #include "healthd/probe_now.hpp"
 #include "healthd/probes/factory.hpp"
 #include "healthd/setup.hpp"
@@ -114,6 +115,7 @@ class Daemon {
     boost::asio::thread_pool files_{1};
     std::unique_ptr<ProbeFactory> factory_;  // outlives the probes
     std::unique_ptr<Core> core_;
+    Notifier notifier_;
     std::unique_ptr<bus::Server> bus_;
     std::unique_ptr<bus::Client> heartbeatd_;
     std::unique_ptr<config::Watcher> watcher_;

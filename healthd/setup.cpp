@@ -136,6 +136,7 @@ Setup make_setup(const config::LoadResult& loaded) {
     out.log_level = log_level_of(loaded.effective_node.log_level());
     out.revision = loaded.revision;
     out.digest = loaded.digest;
+    out.notify = notify_settings(loaded.effective_cluster, out.node);
     return out;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "healthd/core/core.hpp"
+#include "healthd/notify/desk.hpp"
 #include "lbcluster/config/load.hpp"
 
 namespace lbcluster::health {
@@ -32,6 +33,7 @@ struct Setup {
     std::string digest;  // hex
     Plan plan;
     std::vector<ServerSetup> servers;
+    NotifySettings notify;
 };
 
 // Plan and servers only.

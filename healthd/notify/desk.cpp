@@ -116,6 +116,7 @@ void Desk::count_unknown() {
 }
 
 void Desk::on_server(Instant now, const bus::ServerHealth& health) {
+    if (channels_.empty()) return;
     const auto found = servers_.find({health.service(), health.server()});
     if (found == servers_.end()) return;
     Server& server = found->second;

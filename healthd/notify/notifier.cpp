@@ -42,10 +42,7 @@ int text_as_file(const std::string& text) {
 
 }  // namespace
 
-Notifier::Notifier(boost::asio::io_context& io, NotifySettings settings)
-    : io_(io), transfers_(io), wardens_(io), timer_(io) {
-    configure(std::move(settings));
-}
+Notifier::Notifier(boost::asio::io_context& io) : io_(io), transfers_(io), wardens_(io), timer_(io) {}
 
 Notifier::~Notifier() { *alive_ = false; }
 

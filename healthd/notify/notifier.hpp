@@ -26,7 +26,8 @@ namespace lbcluster::health {
 
 class Notifier {
   public:
-    Notifier(boost::asio::io_context& io, NotifySettings settings);
+    // Tells nobody before configure().
+    explicit Notifier(boost::asio::io_context& io);
     ~Notifier();  // what is under way is dropped
     Notifier(const Notifier&) = delete;
     Notifier& operator=(const Notifier&) = delete;

@@ -173,7 +173,8 @@ class NotifyTest : public Rig {
         settings.node = "lb1";
         settings.channels = {channel};
         settings.services = {{"web", "10.0.0.1", {{"s1", "10.0.0.5", true}}}};
-        notifier_ = std::make_unique<Notifier>(io_, settings);
+        notifier_ = std::make_unique<Notifier>(io_);
+        notifier_->configure(settings);
         bus::NodeStatus node;
         node.set_activity("active");
         notifier_->on_role(node);
