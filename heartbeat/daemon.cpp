@@ -107,6 +107,13 @@ Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, cons
 // ---- start ----
 
 Result<void> Daemon::open() {
+    // Before the dump: what changes from now on waits in its socket for the first turn.
+    auto monitor = net::Monitor::open(
+        io_, {},
+        {[this](const net::Link& link, bool removed) { on_link_event(link, removed); },
+         [this](const net::Address& a, bool removed) { on_address_event(a, removed); }, [this] { on_overrun(); }});
+    if (!monitor) return monitor.error();
+    monitor_ = std::move(monitor).value();
     auto netlink = net::Netlink::open();
     if (!netlink) return netlink.error();
     const auto links = netlink->links();
@@ -153,12 +160,6 @@ Result<void> Daemon::open() {
               }});
     if (!prober) return prober.error();
     prober_ = std::move(prober).value();
-    auto monitor = net::Monitor::open(
-        io_, {},
-        {[this](const net::Link& link, bool removed) { on_link_event(link, removed); },
-         [this](const net::Address& a, bool removed) { on_address_event(a, removed); }, [this] { on_overrun(); }});
-    if (!monitor) return monitor.error();
-    monitor_ = std::move(monitor).value();
     if (auto opened = open_links(); !opened) return opened;
 
     auto worker =
