@@ -58,6 +58,10 @@ UdpLink::~UdpLink() = default;
 
 void UdpLink::start() { open(); }
 
+unsigned UdpLink::interface_index() const {
+    return options_.interface.empty() ? 0 : ::if_nametoindex(options_.interface.c_str());
+}
+
 UdpLink::Endpoint UdpLink::endpoint(const IpAddress& address, std::uint16_t port) const {
     Endpoint result;
     const auto bytes = address.bytes();
@@ -72,7 +76,7 @@ UdpLink::Endpoint UdpLink::endpoint(const IpAddress& address, std::uint16_t port
         v6.sin6_family = AF_INET6;
         v6.sin6_port = htons(port);
         std::memcpy(&v6.sin6_addr, bytes.data(), bytes.size());
-        if (address.is_link_local()) v6.sin6_scope_id = ::if_nametoindex(options_.interface.c_str());
+        if (address.is_link_local()) v6.sin6_scope_id = opened_on_;
         result.size = sizeof v6;
     }
     return result;
@@ -131,6 +135,7 @@ void UdpLink::open() {
     reopening_ = false;
     boost::system::error_code ignored;
     socket_.close(ignored);
+    opened_on_ = interface_index();
     const auto protocol = options_.local.is_v4() ? asio::ip::udp::v4() : asio::ip::udp::v6();
     boost::system::error_code failed;
     socket_.open(protocol, failed);
@@ -207,7 +212,8 @@ void UdpLink::send(std::span<const std::uint8_t> datagram) {
         ++counters_.send_errors;
     }
     fail("cannot send to " + options_.peer.to_string(), code);
-    if (needs_reopening(code)) reopen_later();
+    // IPv6 does not say ENODEV for an interface that has gone, but ENETUNREACH, as the network may.
+    if (needs_reopening(code) || (is_from_network(code) && interface_index() != opened_on_)) reopen_later();
 }
 
 // Bounded by its caller's bound on errors; each message is one ICMP answer or local refusal.

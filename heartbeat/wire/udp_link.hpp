@@ -67,6 +67,7 @@ class UdpLink final : public Link {
     void fail(std::string_view what, int code);
     void read_error_queue();
     [[nodiscard]] bool is_peer(const sockaddr_storage& source) const;
+    [[nodiscard]] unsigned interface_index() const;  // now; 0: none, or no interface is named
 
     UdpLinkOptions options_;
     OnReadable on_readable_;
@@ -75,6 +76,7 @@ class UdpLink final : public Link {
     std::chrono::milliseconds back_off_;
     bool answered_ = false;  // an ICMP message came for something we sent
     bool reopening_ = false;
+    unsigned opened_on_ = 0;  // interface_index() at the opening: the socket keeps it when another one gets the name
     Endpoint peer_;
     std::string error_;
     std::string note_;

@@ -12,6 +12,7 @@
 
 #include "heartbeat/wire/serial_link.hpp"
 #include "heartbeat/wire/udp_link.hpp"
+#include "tests/unit/net/namespaces.hpp"
 
 namespace lbcluster::heartbeat {
 namespace {
@@ -169,6 +170,31 @@ TEST(HA1UdpLinkOpening, AnInterfaceThatIsNotThere) {
     UdpLink bound(io, options, [] {});
     bound.start();
     EXPECT_TRUE(bound.is_open()) << bound.error();
+}
+
+// Deleted and made again under the same name: it has another number then, which the socket does not know.
+TEST(HA1UdpLinkOpening, AnInterfaceThatIsMadeAgain) {
+    test::Namespaces namespaces;
+    namespaces.set_up();
+    for (const auto& [local, peer] : {std::pair{"10.0.0.1", "10.0.0.2"}, std::pair{"fd00::1", "fd00::2"}}) {
+        asio::io_context io(1);
+        auto options = udp(local, 6694, peer, 6694);
+        options.interface = "here";
+        UdpLink link(io, options, [] {});
+        link.start();
+        link.send(bytes("before"));
+        ASSERT_EQ(link.counters().sent, 1U) << link.error();
+        test::sh("ip link del here");
+        link.send(bytes("lost"));
+        EXPECT_EQ(link.counters().sent, 1U);
+        namespaces.plug();
+        EXPECT_TRUE(run_until(io,
+                              [&] {
+                                  link.send(bytes("again"));
+                                  return link.counters().sent > 1;
+                              }))
+            << local << ": " << link.error();
+    }
 }
 
 TEST(HA1Slip, FramesAndResynchronises) {
