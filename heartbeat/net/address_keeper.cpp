@@ -261,7 +261,7 @@ void AddressKeeper::arm(Instant now) {
     for (const auto& [address, entry] : entries_)
         if (entry.retry_at > now) wait = std::min(wait, entry.retry_at - now);
     if (compare_due_ || pending()) wait = std::min<Duration>(wait, retry_after);
-    if (const Instant next = schedule_.next(); next != Instant::max()) wait = std::min(wait, next - now);
+    if (const Instant next = schedule_.next(); next != Instant::max() && !hold_back_) wait = std::min(wait, next - now);
     timer_.expires_after(std::max<Duration>(wait, 1ms));
     timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error) schedule();
@@ -554,6 +554,7 @@ void AddressKeeper::set_problem(Entry& entry, const std::string& problem) {
 // ---- announcing ----
 
 bool AddressKeeper::announce_chunk(Instant now) {
+    if (hold_back_) return false;  // the peer may have taken over meanwhile
     const auto due = schedule_.take(now, announce_addresses);
     if (due.empty()) return false;
     if (!options_.ping_nodes.empty() && (neighbors_at_ == Instant{} || now - neighbors_at_ >= neighbors_every)) {

@@ -85,7 +85,7 @@ class AddressWorker {
 
     void set_target(AddressTarget target);
     void permit(Instant until);
-    // While the daemon is late: what others removed is not put back.
+    // While the daemon is late: what others removed is not put back, and nothing is announced.
     void hold_back(bool on);
     // All addresses held, first round and repeats; `paced`: from the first repeat on, within the rate.
     void announce(bool paced = false);

@@ -265,6 +265,31 @@ TEST_F(Worker, AnnouncesOnAcquisitionAndTellsTheRouter) {
     EXPECT_TRUE(run([&] { return drain() && replies.begin()->second >= 3; }, 5s)) << "no repeats";
 }
 
+TEST_F(Worker, AnnouncesNothingWhileTheDaemonIsLate) {
+    std::optional<net::FrameSocket> peer;
+    namespaces_.in_peer([&] { peer.emplace(net::FrameSocket::open(1).value()); });
+    std::size_t seen = 0;
+    const auto announced = [&] {
+        peer->drain(1000, [&](int, net::ByteView frame) {
+            const auto arp = net::parse_arp(frame);
+            if (arp && arp->sender.to_string() == "10.0.1.1") ++seen;
+        });
+        return seen > 0;
+    };
+    auto wanted = target({here("10.0.1.1/16")});
+    wanted.announce = true;
+    worker_->set_target(wanted);
+    ASSERT_TRUE(run([&] { return complete() && announced(); }));
+    worker_->hold_back(true);
+    EXPECT_FALSE(run([&] { return false; }, 50ms));
+    announced();
+    seen = 0;
+    worker_->announce();
+    EXPECT_FALSE(run(announced, 800ms)) << "the repeats after 100 and 500 ms were due as well";
+    worker_->hold_back(false);
+    EXPECT_TRUE(run(announced));
+}
+
 TEST_F(Worker, AnotherMacIsAnnounced) {
     std::optional<net::FrameSocket> peer;
     namespaces_.in_peer([&] { peer.emplace(net::FrameSocket::open(1).value()); });
