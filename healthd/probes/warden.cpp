@@ -259,8 +259,8 @@ Result<Program> Wardens::start(const std::vector<std::string>& arguments, const 
     Pipe output;
     Pipe end;
     if (output.read_fd < 0 || end.read_fd < 0) return failed("pipe", errno);
-    const int input = extras.input_fd >= 0 ? ::fcntl(extras.input_fd, F_DUPFD_CLOEXEC, 3)
-                                           : ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int input =
+        extras.input_fd >= 0 ? ::fcntl(extras.input_fd, F_DUPFD_CLOEXEC, 3) : ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (input < 0) return failed("the input", errno);
     const Plan plan{
         pointers(arguments), pointers(environment), &user,     ::geteuid() == 0 || ::geteuid() != user.uid, input,

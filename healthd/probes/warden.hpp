@@ -4,10 +4,10 @@
 // told to (SIGTERM), and when the daemon died (PR_SET_PDEATHSIG). Only a process that root itself moves out of the
 // warden's reach escapes. Kept apart from the probe, as a warden may still clean up when the verdict is long known.
 //
-// The program gets: the arguments given, /dev/null (or a file of the caller's) as input, its output and errors in one pipe, working directory /,
-// umask 022, default signals, 1024 open files, no other descriptor, a session of its own, the user's uid, gid and
-// groups, no_new_privs, and exactly this environment: PATH (see program_path), LANG=C.UTF-8, HOME, USER, and what the
-// caller adds.
+// The program gets: the arguments given, /dev/null (or a file of the caller's) as input, its output and errors in one
+// pipe, working directory /, umask 022, default signals, 1024 open files, no other descriptor, a session of its own,
+// the user's uid, gid and groups, no_new_privs, and exactly this environment: PATH (see program_path), LANG=C.UTF-8,
+// HOME, USER, and what the caller adds.
 //
 // fork() of a daemon of 30 MB costs about 0.3 ms; the programs cost more.
 #pragma once
@@ -74,7 +74,8 @@ class Wardens {
     // Wardens that clean up count.
     [[nodiscard]] std::size_t running() const { return wardens_.size(); }
     // Both descriptors are the caller's, non-blocking. Error: EAGAIN when too many run, else an errno.
-    Result<Program> start(const std::vector<std::string>& arguments, const User& user, const ProgramExtras& extras = {});
+    Result<Program> start(const std::vector<std::string>& arguments, const User& user,
+                          const ProgramExtras& extras = {});
     // Kills the program and all below it, soon. Also of one that has ended: nothing happens then.
     void end(std::uint64_t id);
 
