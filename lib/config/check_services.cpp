@@ -274,12 +274,27 @@ class ServiceCheck {
         if (check.protocol() == CHECK_PROTOCOL_UDP && check.send().empty()) {
             error(key, "udp needs something to send", "send: ...");
         }
+        login_check(check, key);
         if (check.protocol() == CHECK_PROTOCOL_HTTP || check.protocol() == CHECK_PROTOCOL_HTTPS) http_check(check, key);
         const bool needs_port = type == CHECK_TYPE_CONNECT || negotiate;
         const bool without = std::any_of(service_.real_servers().begin(), service_.real_servers().end(),
                                          [&](const RealServer& s) { return port_of(service_, s) == 0; });
         if (needs_port && check.port().empty() && without) {
             error(key, "has no port, and the service's are all", "give 'port'");
+        }
+    }
+
+    // A login that proves nothing (RFC 4513, 5.1.2), and who cannot switch to TLS.
+    void login_check(const Check& check, const std::string& key) const {
+        const auto protocol = check.protocol();
+        if (protocol == CHECK_PROTOCOL_LDAP && !check.user().empty() && check.password().empty()) {
+            error(key, "a user without a password proves nothing to ldap", "password: ..., or no user");
+        }
+        static const std::set<CheckProtocol> switching{
+            CHECK_PROTOCOL_SMTP, CHECK_PROTOCOL_POP3, CHECK_PROTOCOL_IMAP,  CHECK_PROTOCOL_FTP,
+            CHECK_PROTOCOL_NNTP, CHECK_PROTOCOL_LDAP, CHECK_PROTOCOL_MYSQL, CHECK_PROTOCOL_POSTGRESQL};
+        if (check.tls().starttls() && !switching.contains(protocol)) {
+            error(key + ".tls.starttls", text_of(protocol) + " does not switch", "remove it: TLS from the first byte");
         }
     }
 
@@ -305,6 +320,7 @@ class ServiceCheck {
     void unused_keys(const Check& check, const std::string& key, CheckProtocol protocol) const {
         using P = CheckProtocol;
         static const std::set<P> http{CHECK_PROTOCOL_HTTP, CHECK_PROTOCOL_HTTPS};
+        static const std::set<P> coded{CHECK_PROTOCOL_HTTP, CHECK_PROTOCOL_HTTPS, CHECK_PROTOCOL_SIP};
         static const std::set<P> raw{CHECK_PROTOCOL_TCP, CHECK_PROTOCOL_UDP};
         static const std::set<P> login{CHECK_PROTOCOL_LDAP,       CHECK_PROTOCOL_IMAP,  CHECK_PROTOCOL_POP3,
                                        CHECK_PROTOCOL_FTP,        CHECK_PROTOCOL_MYSQL, CHECK_PROTOCOL_SMTP,
@@ -328,7 +344,7 @@ class ServiceCheck {
         static const std::set<P> radius{CHECK_PROTOCOL_RADIUS};
         static const std::vector<Rule> rules{
             {"request", &asks},   {"method", &http},         {"host", &http},
-            {"headers", &http},   {"expect_status", &http},  {"standby_status", &http},
+            {"headers", &http},   {"expect_status", &coded}, {"standby_status", &http},
             {"tls", &tls},        {"expect_text", &answers}, {"expect_regex", &answers},
             {"send", &raw},       {"expect", &raw},          {"user", &login},
             {"password", &login}, {"database", &databases},  {"secret", &radius},

@@ -200,6 +200,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "get, or expect_status alone"},
         Case{"SpaceInARequest", "check: {type: negotiate, protocol: http, request: /a b}",
              at + "98" + service + ".check.request: has a space or a control character in it; write %20 for a space"},
+        Case{"RedisDoesNotSwitch", "check: {type: negotiate, protocol: redis, tls: {starttls: true}}",
+             at + "106" + service + ".check.tls.starttls: redis does not switch; remove it: TLS from the first byte"},
+        Case{"LdapUserWithoutPassword", "check: {type: negotiate, protocol: ldap, user: a}",
+             at + "55" + service +
+                 ".check: a user without a password proves nothing to ldap; password: ..., or no user"},
         Case{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
              at + "103" + service + ".check.expect_regex: '(' is not a regular expression: missing ): ("},
         Case{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
