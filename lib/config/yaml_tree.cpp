@@ -5,8 +5,10 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <exception>
 #include <istream>
+#include <optional>
 #include <set>
 #include <streambuf>
 
@@ -196,6 +198,15 @@ std::string syntax_hint(std::string_view text, const YAML::Mark& mark, const std
     return {};
 }
 
+bool same_values(const YamlNode& a, const YamlNode& b) {
+    return a.kind == b.kind && a.quoted == b.quoted && a.text == b.text &&
+           std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), same_values) &&
+           std::equal(a.entries.begin(), a.entries.end(), b.entries.begin(), b.entries.end(),
+                      [](const YamlNode::Entry& x, const YamlNode::Entry& y) {
+                          return x.key == y.key && same_values(x.value, y.value);
+                      });
+}
+
 // A read-only stream over memory that is not copied.
 class ViewBuffer : public std::streambuf {
   public:
@@ -249,6 +260,28 @@ bool parse_tree(std::string_view text, const std::string& file, YamlNode& root, 
     }
     root = std::move(builder.root);
     return whole;
+}
+
+// A '#' begins a comment exactly if the document is the same without the rest of its line: so yaml-cpp decides, whose
+// tokens nobody can ask for.
+bool has_comments(std::string_view text) {
+    constexpr int tries_max = 100;  // '#' in values; beyond that, rather a warning too much
+    const auto tree_of = [](std::string_view part) {
+        Problems problems;
+        YamlNode root;
+        return parse_tree(part, "", root, problems) ? std::optional(std::move(root)) : std::nullopt;
+    };
+    const auto whole = tree_of(text);
+    int tries = 0;
+    for (std::size_t at = text.find('#'); at != std::string_view::npos; at = text.find('#', at + 1)) {
+        if (at != 0 && std::string_view(" \t\r\n").find(text[at - 1]) == std::string_view::npos) continue;
+        if (++tries > tries_max) return true;
+        std::string cut(text.substr(0, at));
+        cut += text.substr(std::min(text.find('\n', at), text.size()));
+        const auto rest = tree_of(cut);
+        if (whole && rest && same_values(*whole, *rest)) return true;
+    }
+    return false;
 }
 
 }  // namespace lbcluster::config

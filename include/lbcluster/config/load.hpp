@@ -43,8 +43,10 @@ struct LoadResult {
     NodeConfig effective_node;  // with defaults
     ClusterConfig effective_cluster;
     HeartbeatSettings heartbeat;
-    std::string digest;          // of what both nodes share; empty if it could not be read
-    std::uint64_t revision = 0;  // its number; 0: a hand edit that no revision was made of yet
+    std::string digest;                   // of what both nodes share; empty if it could not be read
+    std::uint64_t revision = 0;           // its number; 0: a hand edit that no revision was made of yet
+    std::optional<Error> denied;          // a file of it that this user may not read; it is among the problems, too
+    std::optional<Error> history_denied;  // STATE_DIR/revisions; then `revision` says nothing
 
     // The rest is only to be used if this holds.
     [[nodiscard]] bool ok() const { return !has_errors(problems); }
@@ -56,13 +58,10 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts);
 LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::string& cluster_yaml,
                       const std::string& cluster_name, const std::optional<Facts>& facts);
 
-// Revisions kept in STATE_DIR, newest first; those that cannot be read are left out.
-std::vector<Revision> history(const Paths& paths);
+// Revisions kept in STATE_DIR, newest first; those that cannot be read are left out. `denied`: this user may not.
+std::vector<Revision> history(const Paths& paths, std::optional<Error>* denied = nullptr);
 
 // A configuration file that the user named; at most text_bytes_max.
 Result<std::string> read_text(const std::string& path);
-
-// Interfaces and addresses of this machine now (getifaddrs). The caller removes floating IPs that heartbeatd holds.
-Result<Facts> read_facts();
 
 }  // namespace lbcluster::config

@@ -45,6 +45,9 @@ class Positions {
 bool parse_yaml(std::string_view text, const std::string& file, google::protobuf::Message& out, Positions& positions,
                 Problems& problems);
 
+// True if `text`, a file that can be parsed, has comments: rendering it anew would lose them.
+bool has_comments(std::string_view text);
+
 // Sets one value by its dotted path, as the CLI's KEY=VALUE does: `check.type`, `weight`, `check.headers.Host`. A list
 // of single values is written a,b,c; a mapping or a list of mappings as in YAML, [{...}, {...}]. An empty value takes
 // the key out of the message. Complaints carry no place; the message is unchanged if there are any.

@@ -110,5 +110,32 @@ TEST(Defaults, ComeFromTheSchema) {
     EXPECT_FALSE(node.links(0).has_baud());
 }
 
+TEST(Render, SecretPartsAreMaskedWhole) {
+    for (const auto& [text, masked] : std::vector<std::pair<std::string, std::string>>{
+             {"/a?token=abc,def;g&b=1", "/a?token=***&b=1"},
+             {"/a?b=1&Authorization=Basic dXNl", "/a?b=1&Authorization=***"},
+             {"GET /a?key=x HTTP/1.1\r\nAuthorization: Digest a=\"b&c\", d=e\r\nHost: x",
+              "GET /a?key=*** HTTP/1.1\r\nAuthorization:***\r\nHost: x"},
+             {"https://user:pass@host/x?y=1", "https://***@host/x?y=1"},
+             {"https://host/@x", "https://host/@x"},
+             {"{\"token\": \"a, b\", \"c\": 1}", "{\"token\":***"},
+             {"/plain?a=b,c", "/plain?a=b,c"}}) {
+        EXPECT_EQ(mask_secrets(text), masked);
+    }
+    const auto hook = read<ClusterConfig>("notifications: [{label: a, webhook: {url: \"https://u:p@host/\"}}]\n");
+    EXPECT_EQ(to_json(hook).find("u:p"), std::string::npos) << to_json(hook);
+}
+
+TEST(Render, CommentsAreFoundAndNothingElse) {
+    for (const char* with : {"a: b # c", "# c\na: b\n", "a: rock 'n roll\n# contract 4711\n", "a: [b, c] # d\n",
+                             "a: |\n  text\n# c\n", "a: \"b # c\" # d\n", "#\n", "a: b\n#", "a: don't # c\n"}) {
+        EXPECT_TRUE(has_comments(with)) << with;
+    }
+    for (const char* without : {"", "a: b#c", "a: |\n  # text\n  more # text\n", "a: \"b # c\"\n", "a: 'it''s # c'\n",
+                                "a: \"b\n  # c\"\n", "a: \"\\\" # c\"\n", "{a: \"#\"}\n", "a: b\n"}) {
+        EXPECT_FALSE(has_comments(without)) << without;
+    }
+}
+
 }  // namespace
 }  // namespace lbcluster::config
