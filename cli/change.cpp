@@ -1,5 +1,6 @@
 #include "change.hpp"
 
+#include <google/protobuf/util/message_differencer.h>
 #include <lbcluster/state.pb.h>
 #include <poll.h>
 #include <pwd.h>
@@ -23,16 +24,20 @@ namespace lbcluster::cli {
 namespace {
 
 constexpr auto state_time = 1s;
-constexpr auto wait_max = 1h;
 constexpr std::array<const char*, 4> daemons{"heartbeatd", "healthd", "forwarderd", "replicatord"};
 
-std::optional<bus::NodeStatus> node_status(const Context& context) {
+Result<std::optional<bus::NodeStatus>> node_status(const Context& context) {
     const auto items = bus::fetch(context.paths.socket_of("heartbeatd"), "node", state_time);
-    if (!items.ok()) return std::nullopt;
+    if (!items.ok()) return items.error();
     for (const bus::Item& item : items.value()) {
-        if (item.has_node()) return item.node();
+        if (item.has_node()) return std::optional(item.node());
     }
-    return std::nullopt;
+    return std::optional<bus::NodeStatus>();
+}
+
+// There is no daemon, or none any more. Anything else may be one that was not reached.
+bool is_gone(const Error& error) {
+    return error.code == ENOENT || error.code == ECONNREFUSED || error.code == ECONNRESET;
 }
 
 struct Waited {
@@ -52,14 +57,19 @@ void wait_for(const Context& context, const std::string& daemon, const std::stri
     bus::Call reload;
     reload.mutable_reload();
     const auto reply = bus::call(path, reload, left());
-    if (reply.ok() && reply.value().exit_code() != exit_done) {
-        waited.trouble = daemon + ": " + reply.value().message();
+    if (!reply.ok() && is_gone(reply.error())) return;
+    if (reply.ok() ? reply.value().exit_code() != exit_done : reply.error().code != ETIMEDOUT) {
+        waited.trouble = reply.ok() ? daemon + ": " + reply.value().message() : reply.error().message;
         return;
     }
     std::string error;
     while (std::chrono::steady_clock::now() < until) {
         const auto items = bus::fetch(path, "config", std::min<std::chrono::milliseconds>(left(), state_time));
-        if (!items.ok() && items.error().code != ETIMEDOUT) return;  // it has ended: nothing to wait for
+        if (!items.ok() && is_gone(items.error())) return;  // it has ended: nothing to wait for
+        if (!items.ok() && items.error().code != ETIMEDOUT) {
+            waited.trouble = items.error().message;
+            return;
+        }
         for (const bus::Item& item : items.ok() ? items.value() : std::vector<bus::Item>{}) {
             if (!item.has_config()) continue;
             error = item.config().error();
@@ -83,37 +93,61 @@ std::set<IpPrefix> named_floating_ips(const Context& context) {
     const auto add = [&named](const std::string& text) {
         if (const auto prefix = IpPrefix::parse(text)) named.insert(*prefix);
     };
-    if (const auto node = node_status(context)) {
-        for (const auto& one : node->floating_ips()) add(one.address());
+    if (const auto node = node_status(context); node && *node) {
+        for (const auto& one : (*node)->floating_ips()) add(one.address());
     }
     const auto loaded = config::load(context.paths, std::nullopt);
     for (const auto& one : config::all_floating_ips(loaded.cluster.config)) add(one.address());
     return named;
 }
 
-// '#' outside of quotes, at the start of a line or after a blank.
-bool has_comments(const std::string& text) {
-    char quote = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        const bool after_blank = i == 0 || text[i - 1] == ' ' || text[i - 1] == '\t' || text[i - 1] == '\n';
-        if (quote == '"' && c == '\\') {
-            ++i;
-        } else if (quote != 0) {
-            if (c == quote) quote = 0;
-        } else if (c == '#' && after_blank) {
-            return true;
-        } else if ((c == '"' || c == '\'') && (after_blank || text[i - 1] == '{' || text[i - 1] == '[')) {
-            quote = c;
-        }
-    }
-    return false;
-}
-
 std::string list_of(const std::vector<std::string>& words) {
     std::string text;
     for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
     return text;
+}
+
+void fail_invalid(Context& context, const Error& error, const config::Problems& problems) {
+    if (context.json) {
+        context.exit_code = exit_invalid;
+        print_json({{"error", {{"code", code_word(exit_invalid)}, {"message", error.message}, {"hint", error.hint}}},
+                    {"problems", problems_json(problems)}});
+        return;
+    }
+    for (const config::Problem& problem : problems) {
+        std::fputs((harmless(config::format(problem)) + "\n").c_str(), stderr);
+    }
+    fail(context, exit_invalid, error);
+}
+
+Json applied_json(const config::Applied& applied, const Waited& waited, const std::vector<std::string>& notes) {
+    return {{"result", "done"},
+            {"revision", applied.revision},
+            {"digest", applied.digest},
+            {"changed", applied.changed},
+            {"hand_edit", applied.hand_edit ? Json(*applied.hand_edit) : Json()},
+            {"set_aside", applied.set_aside ? Json(applied.set_aside->folder) : Json()},
+            {"applied_by", waited.applied_by},
+            {"notes", notes},
+            {"warnings", problems_json(applied.warnings)}};
+}
+
+std::string applied_text(const config::Applied& applied, const Waited& waited, bool in_force) {
+    std::string text;
+    if (applied.set_aside) {
+        text += "What could be no revision was moved to " + applied.set_aside->folder + " (" +
+                harmless(applied.set_aside->why) + ").\n";
+    }
+    if (applied.hand_edit) {
+        text += "A change by hand was found and is kept as revision " + std::to_string(*applied.hand_edit) + ".\n";
+    }
+    const std::string number = std::to_string(applied.revision);
+    if (!applied.changed) {
+        text += "Nothing to change" + (applied.revision != 0 ? ": revision " + number + " is in force already" : "");
+    } else {
+        text += "Revision " + number + (in_force ? " is in force" : " is written");
+    }
+    return text + (waited.applied_by.empty() ? ".\n" : ", applied by " + list_of(waited.applied_by) + ".\n");
 }
 
 }  // namespace
@@ -140,8 +174,13 @@ std::optional<config::Facts> machine_facts(const Context& context) {
 }
 
 bool may_change(Context& context) {
-    const auto node = node_status(context);
-    if (!node || node->activity() == "active") return true;
+    const auto asked = node_status(context);
+    if (!asked && (asked.error().code == EACCES || asked.error().code == EPERM)) {
+        fail(context, exit_refused, asked.error());
+        return false;
+    }
+    if (!asked || !*asked || (*asked)->activity() == "active") return true;
+    const auto& node = *asked;
     if (node->peer().state() != "alive" || node->peer().activity() != "active") return true;
     const std::string peer = node->peer().name().empty() ? "the peer" : node->peer().name();
     fail(context, exit_refused,
@@ -178,68 +217,61 @@ void report_refusal(Context& context, const config::Refusal& refusal) {
         fail(context, refused ? exit_refused : exit_failed, refusal.error);
         return;
     }
-    const Error error{"nothing was changed: " + refusal.error.message, "put right what is listed, and try again", 0};
-    if (context.json) {
-        context.exit_code = exit_invalid;
-        print_json({{"error", {{"code", code_word(exit_invalid)}, {"message", error.message}, {"hint", error.hint}}},
-                    {"problems", problems_json(refusal.problems)}});
-        return;
+    fail_invalid(context,
+                 {"nothing was changed: " + refusal.error.message, "put right what is listed, and try again", 0},
+                 refusal.problems);
+}
+
+std::optional<config::LoadResult> load_to_show(Context& context) {
+    auto loaded = config::load(context.paths, machine_facts(context));
+    if (loaded.ok()) return loaded;
+    if (loaded.denied) {
+        fail(context, exit_refused, *loaded.denied);
+    } else {
+        fail_invalid(
+            context,
+            {"the configuration in " + context.paths.config_dir + " is not valid", "put right what is listed", 0},
+            loaded.problems);
     }
-    for (const config::Problem& problem : refusal.problems) {
-        std::fputs((harmless(config::format(problem)) + "\n").c_str(), stderr);
-    }
-    fail(context, exit_invalid, error);
+    return std::nullopt;
 }
 
 void report_applied(Context& context, const config::Applied& applied, const ChangeOptions& options,
                     const std::vector<std::string>& notes, const Json& extra) {
-    const auto wait = parse_duration(options.wait);
-    const Duration patience = wait.ok() ? std::min<Duration>(*wait, wait_max) : Duration(10s);
-    const auto until = std::chrono::steady_clock::now() + patience;
+    const auto until = std::chrono::steady_clock::now() + wait_of(options);
     Waited waited;
     for (const char* daemon : daemons) {
-        if (options.no_wait || !bus::listens(context.paths.socket_of(daemon))) continue;
-        wait_for(context, daemon, applied.digest, until, waited);
+        if (!options.no_wait && waited.trouble.empty()) wait_for(context, daemon, applied.digest, until, waited);
     }
+    const std::string revision =
+        applied.revision != 0 ? "revision " + std::to_string(applied.revision) : "what was changed by hand";
+    Error error;
     if (!waited.trouble.empty()) {
-        fail(context, exit_failed,
-             {"revision " + std::to_string(applied.revision) +
-                  " is written, but not in force everywhere: " + waited.trouble,
-              "'lbcluster config rollback' goes back to an older one; the daemon keeps working with what it had"});
-        return;
+        context.exit_code = exit_failed;
+        error = {revision + " is written, but not in force everywhere: " + waited.trouble,
+                 "'lbcluster config rollback' goes back to an older one; the daemon keeps working with what it had", 0};
+    } else if (waited.timed_out) {
+        context.exit_code = exit_timed_out;
+        error = {revision + " is written, but not every daemon has taken it over within " + options.wait,
+                 "see 'lbcluster status'; --wait gives it more time", ETIMEDOUT};
     }
-    if (waited.timed_out) {
-        fail(context, exit_timed_out,
-             {"revision " + std::to_string(applied.revision) +
-                  " is written, but not every daemon has taken it over within " + options.wait,
-              "see 'lbcluster status'; --wait gives it more time"});
-        return;
-    }
+    // What was done is told in either case: the change stands.
     if (context.json) {
-        Json result{{"result", "done"},
-                    {"revision", applied.revision},
-                    {"digest", applied.digest},
-                    {"changed", applied.changed},
-                    {"hand_edit", applied.hand_edit ? Json(*applied.hand_edit) : Json()},
-                    {"applied_by", waited.applied_by},
-                    {"warnings", problems_json(applied.warnings)}};
+        Json result = applied_json(applied, waited, notes);
         result.update(extra);
-        print_json(result);
-        return;
+        if (!error.message.empty()) {
+            result.erase("result");
+            result["error"] = {
+                {"code", code_word(context.exit_code)}, {"message", error.message}, {"hint", error.hint}};
+        }
+        return print_json(result);
     }
     for (const config::Problem& problem : applied.warnings) {
         std::fputs((harmless(config::format(problem)) + "\n").c_str(), stderr);
     }
-    std::string text;
-    if (applied.hand_edit) {
-        text += "A change by hand was found and is kept as revision " + std::to_string(*applied.hand_edit) + ".\n";
-    }
-    text += applied.changed
-                ? "Revision " + std::to_string(applied.revision) + " is in force"
-                : "Nothing to change: revision " + std::to_string(applied.revision) + " is in force already";
-    text += waited.applied_by.empty() ? ".\n" : ", applied by " + list_of(waited.applied_by) + ".\n";
-    for (const std::string& note : notes) text += harmless(note) + "\n";
-    print(text);
+    print(applied_text(applied, waited, error.message.empty()));
+    for (const std::string& note : notes) print(harmless(note) + "\n");
+    if (!error.message.empty()) fail(context, context.exit_code, error);
 }
 
 // The configuration in force, to be changed; nothing after a refusal.
@@ -247,12 +279,24 @@ std::optional<config::LoadResult> load_for_change(Context& context) {
     if (!may_change(context)) return std::nullopt;
     auto loaded = config::load(context.paths, machine_facts(context));
     if (loaded.ok()) return loaded;
-    report_refusal(context, {{"the configuration is not valid as it stands", "", 0}, loaded.problems});
+    if (loaded.denied) {
+        fail(context, exit_refused, *loaded.denied);
+    } else {
+        report_refusal(context, {{"the configuration is not valid as it stands", "", 0}, loaded.problems});
+    }
     return std::nullopt;
 }
 
 void commit(Context& context, const config::LoadResult& loaded, const config::ClusterConfig& cluster,
             const ChangeOptions& options, const std::string& what, std::vector<std::string> notes, Json extra) {
+    if (google::protobuf::util::MessageDifferencer::Equals(cluster, loaded.cluster.config)) {
+        // The file stays as it is, comments included.
+        config::Applied same;
+        same.revision = loaded.revision;
+        same.digest = loaded.digest;
+        same.changed = false;
+        return report_applied(context, same, options, {}, extra);
+    }
     config::Change change;
     change.author = author();
     change.reason = options.reason.empty() ? what : options.reason;
@@ -261,7 +305,7 @@ void commit(Context& context, const config::LoadResult& loaded, const config::Cl
     const auto applied = config::apply(context.paths, config::to_yaml(cluster), "cluster.yaml (as it would be)",
                                        machine_facts(context), change);
     if (!applied) return report_refusal(context, applied.error());
-    if (applied->changed && before && has_comments(*before)) {
+    if (applied->changed && before && config::has_comments(*before)) {
         const std::uint64_t kept_in = loaded.revision != 0 ? loaded.revision : applied->hand_edit.value_or(0);
         notes.push_back("The comments in cluster.yaml were dropped; they still stand in revision " +
                         std::to_string(kept_in) + " (lbcluster config diff " + std::to_string(kept_in) +

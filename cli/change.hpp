@@ -8,6 +8,7 @@
 
 #include "context.hpp"
 #include "lbcluster/config/store.hpp"
+#include "wait.hpp"
 
 namespace CLI {
 class App;
@@ -15,9 +16,7 @@ class App;
 
 namespace lbcluster::cli {
 
-struct ChangeOptions {
-    std::string wait = "10s";
-    bool no_wait = false;
+struct ChangeOptions : WaitOptions {
     std::string reason;
 };
 
@@ -27,7 +26,7 @@ void add_change_options(CLI::App* command, ChangeOptions& options);
 // Interfaces of this machine without the floating IPs that heartbeatd has put there; nothing if they cannot be read.
 std::optional<config::Facts> machine_facts(const Context& context);
 
-// False after fail() with exit code 5 if the peer is the active node.
+// False after fail() with exit code 5 if the peer is the active node, or nobody may ask.
 bool may_change(Context& context);
 
 // The user's name (that of sudo's caller), for the revision.
@@ -36,6 +35,8 @@ std::string author();
 Json problems_json(const config::Problems& problems);
 // Problems to stderr (or in the JSON error), exit code 3; other errors with theirs.
 void report_refusal(Context& context, const config::Refusal& refusal);
+// The configuration in force, for verbs that only look at it; nothing after fail().
+std::optional<config::LoadResult> load_to_show(Context& context);
 
 // The configuration in force, to be changed by a verb; nothing after a refusal.
 std::optional<config::LoadResult> load_for_change(Context& context);

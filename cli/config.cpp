@@ -1,14 +1,15 @@
 // lbcluster config ...: check, show and change the configuration, and its revisions (RE-5, OP-1). Works on the files;
 // needs no daemon.
 #include <CLI/App.hpp>
+#include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "change.hpp"
 #include "commands.hpp"
 #include "context.hpp"
-#include "lbcluster/base/time.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/store.hpp"
@@ -17,9 +18,17 @@ namespace lbcluster::cli {
 namespace {
 
 struct Options : ChangeOptions {
-    std::string file;
-    std::uint64_t revision = 0;
+    std::optional<std::string> file;
+    std::string revision;  // a number, 1 and up
+    [[nodiscard]] std::uint64_t number() const { return revision.empty() ? 0 : std::stoull(revision); }
 };
+
+std::string complaint_about_revision(const std::string& text) {
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool good = error == std::errc{} && end == text.data() + text.size() && number > 0;
+    return good ? "" : "'" + text + "' is not the number of a revision; 'lbcluster config history' lists them";
+}
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -36,54 +45,45 @@ Result<config::LoadResult> load_file(const Context& context, const std::string& 
     return config::load_texts(node ? std::optional<std::string>(*node) : std::nullopt, *text, file, facts);
 }
 
-void check(Context& context, const std::string& file) {
-    config::Problems problems;
-    if (file.empty()) {
-        problems = config::load(context.paths, machine_facts(context)).problems;
-    } else {
-        auto loaded = load_file(context, file);
-        if (!loaded) {
-            fail(context, exit_failed, loaded.error());
-            return;
-        }
-        problems = std::move(loaded->problems);
-    }
+void check(Context& context, const std::optional<std::string>& file) {
+    auto loaded = file ? load_file(context, *file)
+                       : Result<config::LoadResult>(config::load(context.paths, machine_facts(context)));
+    if (!loaded) return report_refusal(context, {loaded.error(), {}});
+    if (loaded->denied) return report_refusal(context, {*loaded->denied, {}});
+    const config::Problems& problems = loaded->problems;
     if (config::has_errors(problems)) context.exit_code = exit_invalid;
     if (context.json) return print_json({{"problems", problems_json(problems)}});
     for (const config::Problem& problem : problems) print(harmless(config::format(problem)) + "\n");
-    if (problems.empty()) print((file.empty() ? "The configuration" : harmless(file)) + " is right.\n");
+    if (problems.empty()) print((file ? harmless(*file) : "The configuration") + " is right.\n");
 }
 
 void show(Context& context) {
-    const auto loaded = config::load(context.paths, machine_facts(context));
-    if (!loaded.ok()) {
-        report_refusal(
-            context, {{"the configuration in " + context.paths.config_dir + " is not valid", "", 0}, loaded.problems});
-        return;
-    }
+    const auto loaded = load_to_show(context);
+    if (!loaded) return;
     if (context.json) {
-        return print_json({{"revision", loaded.revision},
-                           {"digest", loaded.digest},
-                           {"node", Json::parse(config::to_json(loaded.effective_node))},
-                           {"cluster", Json::parse(config::to_json(loaded.effective_cluster))}});
+        return print_json({{"revision", loaded->history_denied ? Json() : Json(loaded->revision)},
+                           {"digest", loaded->digest},
+                           {"node", Json::parse(config::to_json(loaded->effective_node))},
+                           {"cluster", Json::parse(config::to_json(loaded->effective_cluster))}});
     }
-    const std::string revision =
-        loaded.revision == 0 ? "changed by hand, not a revision yet" : "revision " + std::to_string(loaded.revision);
-    print("# node.yaml, with defaults\n" + config::to_yaml(loaded.effective_node, config::Secrets::masked) +
-          "\n# cluster.yaml, with defaults: " + revision + ", digest " + loaded.digest.substr(0, 16) + "\n" +
-          config::to_yaml(loaded.effective_cluster, config::Secrets::masked));
+    const std::string revision = loaded->history_denied  ? "which revision cannot be read"
+                                 : loaded->revision == 0 ? "changed by hand, not a revision yet"
+                                                         : "revision " + std::to_string(loaded->revision);
+    print("# node.yaml, with defaults\n" + config::to_yaml(loaded->effective_node, config::Secrets::masked) +
+          "\n# cluster.yaml, with defaults: " + revision + ", digest " + loaded->digest.substr(0, 16) + "\n" +
+          config::to_yaml(loaded->effective_cluster, config::Secrets::masked));
 }
 
 // From `revision`, or (0) from the newest one that differs from what is in force, to what is in force.
 void diff(Context& context, std::uint64_t revision) {
     const auto current = config::read_content(context.paths.config_dir);
-    if (!current) {
-        fail(context, exit_failed, current.error());
-        return;
-    }
+    if (!current) return report_refusal(context, {current.error(), {}});
     if (revision == 0) {
         const std::string digest = config::digest_of(*current);
-        for (const auto& old : config::history(context.paths)) {
+        std::optional<Error> denied;
+        const auto revisions = config::history(context.paths, &denied);
+        if (denied) return report_refusal(context, {*denied, {}});
+        for (const auto& old : revisions) {
             if (old.digest() == digest) continue;
             revision = old.number();
             break;
@@ -94,10 +94,7 @@ void diff(Context& context, std::uint64_t revision) {
         return print("There is no other revision to compare with.\n");
     }
     const auto old = config::read_revision(context.paths, revision);
-    if (!old) {
-        fail(context, exit_failed, old.error());
-        return;
-    }
+    if (!old) return report_refusal(context, {old.error(), {}});
     const std::string text = config::unified_diff(*old, *current, "revision " + std::to_string(revision), "in force");
     if (context.json) return print_json({{"from", revision}, {"diff", text}});
     // Line by line: a diff keeps its lines, but nothing in them may steer the terminal.
@@ -110,7 +107,9 @@ void diff(Context& context, std::uint64_t revision) {
 
 void history(Context& context) {
     const auto loaded = config::load(context.paths, std::nullopt);
-    const auto revisions = config::history(context.paths);
+    std::optional<Error> denied;
+    const auto revisions = config::history(context.paths, &denied);
+    if (denied) return report_refusal(context, {*denied, {}});
     if (context.json) {
         Json list = Json::array();
         for (const auto& one : revisions) {
@@ -147,22 +146,19 @@ config::Change change_of(const Options& options, const std::string& what) {
 
 void apply(Context& context, const Options& options) {
     if (!may_change(context)) return;
-    const auto text = config::read_text(options.file);
-    if (!text) {
-        fail(context, exit_failed, text.error());
-        return;
-    }
+    const auto text = config::read_text(*options.file);
+    if (!text) return report_refusal(context, {text.error(), {}});
     finish(context,
-           config::apply(context.paths, *text, options.file, machine_facts(context),
-                         change_of(options, "apply " + base_name(options.file))),
+           config::apply(context.paths, *text, *options.file, machine_facts(context),
+                         change_of(options, "apply " + base_name(*options.file))),
            options);
 }
 
 void rollback(Context& context, const Options& options) {
     if (!may_change(context)) return;
     finish(context,
-           config::rollback(context.paths, options.revision, machine_facts(context),
-                            change_of(options, "back to revision " + std::to_string(options.revision))),
+           config::rollback(context.paths, options.number(), machine_facts(context),
+                            change_of(options, "back to revision " + std::to_string(options.number()))),
            options);
 }
 
@@ -174,13 +170,7 @@ void reset(Context& context, const Options& options) {
 }  // namespace
 
 void add_change_options(CLI::App* command, ChangeOptions& options) {
-    command->add_option("--wait", options.wait, "How long to wait until the daemons have applied it")
-        ->check([](const std::string& text) {
-            const auto wait = parse_duration(text);
-            return wait.ok() ? std::string() : wait.error().message + "; " + wait.error().hint;
-        })
-        ->capture_default_str();
-    command->add_flag("--no-wait", options.no_wait, "Do not wait for the daemons");
+    add_wait_options(command, options, "the daemons have applied it");
     command->add_option("--reason", options.reason, "Why, for the history");
 }
 
@@ -197,8 +187,8 @@ void register_config(CLI::App& app, Context& context) {
     show_verb->callback([&context] { show(context); });
 
     auto* diff_verb = config->add_subcommand("diff", "What changed since revision REV, or with the last change");
-    diff_verb->add_option("REV", options->revision, "Number of a revision")->check(CLI::PositiveNumber);
-    diff_verb->callback([&context, options] { diff(context, options->revision); });
+    diff_verb->add_option("REV", options->revision, "Number of a revision")->check(complaint_about_revision);
+    diff_verb->callback([&context, options] { diff(context, options->number()); });
 
     auto* apply_verb = config->add_subcommand("apply", "Check FILE, then put it in force as cluster.yaml");
     apply_verb->add_option("FILE", options->file, "The new cluster.yaml")->required();
@@ -209,7 +199,9 @@ void register_config(CLI::App& app, Context& context) {
     history_verb->callback([&context] { history(context); });
 
     auto* rollback_verb = config->add_subcommand("rollback", "Put revision REV in force again, as a new revision");
-    rollback_verb->add_option("REV", options->revision, "Number of a revision")->required()->check(CLI::PositiveNumber);
+    rollback_verb->add_option("REV", options->revision, "Number of a revision")
+        ->required()
+        ->check(complaint_about_revision);
     add_change_options(rollback_verb, *options);
     rollback_verb->callback([&context, options] { rollback(context, *options); });
 

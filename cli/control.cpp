@@ -12,17 +12,15 @@
 #include "context.hpp"
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "wait.hpp"
 
 namespace lbcluster::cli {
 namespace {
 
 constexpr auto refusal_time = 500ms;  // with --no-wait: what heartbeatd refuses it refuses at once
 constexpr auto state_time = 1s;
-constexpr auto wait_max = 1h;
 
-struct Options {
-    std::string wait = "10s";
-    bool no_wait = false;
+struct Options : WaitOptions {
     bool force = false;
 };
 
@@ -87,16 +85,7 @@ void transport_failed(Context& context, const bus::Call& call, const Error& erro
 }
 
 void run(Context& context, const bus::Call& call, const Options& options, const char* what) {
-    const auto wait = parse_duration(options.wait);
-    if (!wait.ok() || wait.value() <= 0ns || wait.value() > wait_max) {
-        fail(context, exit_usage,
-             {"--wait " + options.wait + ": " +
-                  (wait.ok() ? "must be more than 0 and at most 1h" : wait.error().message),
-              "for example --wait 10s"});
-        return;
-    }
-    const auto patience = options.no_wait ? std::chrono::milliseconds(refusal_time)
-                                          : std::chrono::ceil<std::chrono::milliseconds>(wait.value());
+    const auto patience = options.no_wait ? std::chrono::milliseconds(refusal_time) : wait_of(options);
     const auto until = std::chrono::steady_clock::now() + patience;
     const auto reply = bus::call(context.paths.socket_of("heartbeatd"), call, patience);
     if (!reply.ok()) {
@@ -110,18 +99,13 @@ void run(Context& context, const bus::Call& call, const Options& options, const 
          {reply.value().message(), reply.value().hint()});
 }
 
-void add_wait(CLI::App* command, const std::shared_ptr<Options>& options) {
-    command->add_option("--wait", options->wait, "How long to wait until it is done")->capture_default_str();
-    command->add_flag("--no-wait", options->no_wait, "Do not wait until it is done");
-}
-
 }  // namespace
 
 void register_control(CLI::App& app, Context& context) {
     auto options = std::make_shared<Options>();
     auto* activate = app.add_subcommand("activate", "Planned hand-over: this node becomes the active one");
     activate->add_flag("--force", options->force, "Even if this node is the less fit one");
-    add_wait(activate, options);
+    add_wait_options(activate, *options, "it is done");
     activate->callback([&context, options] {
         bus::Call call;
         call.mutable_activate()->set_force(options->force);
@@ -129,14 +113,14 @@ void register_control(CLI::App& app, Context& context) {
     });
     auto* standby = app.add_subcommand("standby", "Planned hand-over to the peer; this node stays out until unstandby");
     standby->add_flag("--force", options->force, "Even if the peer does not take over");
-    add_wait(standby, options);
+    add_wait_options(standby, *options, "it is done");
     standby->callback([&context, options] {
         bus::Call call;
         call.mutable_standby()->set_force(options->force);
         run(context, call, *options, "standby");
     });
     auto* unstandby = app.add_subcommand("unstandby", "End of standby: this node may take over again");
-    add_wait(unstandby, options);
+    add_wait_options(unstandby, *options, "it is done");
     unstandby->callback([&context, options] {
         bus::Call call;
         call.mutable_unstandby();
@@ -145,7 +129,7 @@ void register_control(CLI::App& app, Context& context) {
     auto* heartbeat = app.add_subcommand("heartbeat", "The heartbeat between the nodes");
     heartbeat->require_subcommand(1);
     auto* restart = heartbeat->add_subcommand("restart", "Restart heartbeatd on both nodes, without an outage");
-    add_wait(restart, options);
+    add_wait_options(restart, *options, "it is done");
     restart->callback([&context, options] {
         bus::Call call;
         call.mutable_heartbeat_restart();

@@ -13,6 +13,7 @@
 #include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/services.hpp"
 #include "lbcluster/config/store.hpp"
 
 namespace lbcluster::cli {
@@ -42,15 +43,18 @@ std::optional<IpPrefix> parse_address(Context& context, const std::string& text)
 
 void list(Context& context) {
     const auto facts = machine_facts(context);
-    const auto loaded = config::load(context.paths, facts);
-    if (!loaded.ok()) {
-        return report_refusal(context, {{"the configuration is not valid", "", 0}, loaded.problems});
-    }
+    const auto loaded = load_to_show(context);
+    if (!loaded) return;
+    const config::ClusterConfig& cluster = loaded->effective_cluster;
     const auto items = bus::fetch(context.paths.socket_of("heartbeatd"), "node", std::chrono::seconds(1));
     Json result = Json::array();
     std::string text;
-    for (const auto& one : loaded.effective_cluster.floating_ips()) {
-        const auto interface = config::resolve_interface(one, loaded.effective_node, facts.value_or(config::Facts{}));
+    const auto all = config::all_floating_ips(cluster);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const config::FloatingIp& one = all[i];
+        // Those defined by hand come first; the others exist because a virtual service has the address.
+        const bool by_hand = i < static_cast<std::size_t>(cluster.floating_ips_size());
+        const auto interface = config::resolve_interface(one, loaded->effective_node, facts.value_or(config::Facts{}));
         Json held;  // null: heartbeatd does not answer
         const auto address = IpPrefix::parse(one.address());
         if (items.ok() && !items.value().empty() && address) {
@@ -64,10 +68,12 @@ void list(Context& context) {
                           {"interface", interface ? Json(*interface) : Json()},
                           {"enabled", one.enabled()},
                           {"held", held},
+                          {"by_hand", by_hand},
                           {"label", one.label()},
                           {"note", one.note()}});
         const std::string state = !one.enabled() ? "disabled" : held.is_null() ? "unknown" : held ? "here" : "not here";
         text += one.address() + "  " + (interface ? *interface : "?") + "  " + state;
+        if (!by_hand) text += "  of virtual service";
         if (!one.label().empty()) text += "  " + one.label();
         if (!one.note().empty()) text += "  " + harmless(one.note());
         text += "\n";
@@ -95,6 +101,19 @@ void add(Context& context, const Options& options) {
     commit(context, *loaded, cluster, options, "floating-ip add " + options.address);
 }
 
+void fail_not_by_hand(Context& context, const config::ClusterConfig& cluster, const IpAddress& address) {
+    for (const config::VirtualService& service : cluster.virtual_services()) {
+        const auto virtual_ip = IpAddress::parse(service.address());
+        if (!virtual_ip || *virtual_ip != address) continue;
+        fail(context, exit_refused,
+             {address.to_string() + " belongs to virtual service " + service.label() + ": it goes with it",
+              "'lbcluster service set " + service.label() + " address=...' or enabled=false takes it away"});
+        return;
+    }
+    fail(context, exit_failed,
+         {address.to_string() + " is not a floating IP", "'lbcluster floating-ip list' shows them"});
+}
+
 void remove(Context& context, const Options& options) {
     const auto address = parse_address(context, options.address);
     if (!address) return;
@@ -102,11 +121,7 @@ void remove(Context& context, const Options& options) {
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
     const int index = find(cluster, address->address);
-    if (index < 0) {
-        fail(context, exit_failed,
-             {address->address.to_string() + " is not a floating IP", "'lbcluster floating-ip list' shows them"});
-        return;
-    }
+    if (index < 0) return fail_not_by_hand(context, cluster, address->address);
     cluster.mutable_floating_ips()->DeleteSubrange(index, 1);
     commit(context, *loaded, cluster, options, "floating-ip delete " + options.address);
 }

@@ -3,14 +3,18 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "commands.hpp"
 #include "context.hpp"
+#include "lbcluster/config/schema.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -40,6 +44,32 @@ bool asks_for_json(int argc, char** argv) {
     return false;
 }
 
+// What is wrong with the words: told at the command that they came to, with its verbs and its --help.
+Error usage_error(const CLI::App& app, const CLI::ParseError& mistake) {
+    const CLI::App* command = &app;
+    std::string name = "lbcluster";
+    while (!command->get_subcommands().empty()) {
+        command = command->get_subcommands().front();
+        name += " " + command->get_name();
+    }
+    std::vector<std::string> verbs;
+    for (const CLI::App* verb : command->get_subcommands([](const CLI::App*) { return true; })) {
+        verbs.push_back(verb->get_name());
+    }
+    const auto rest = app.remaining(true);
+    const auto word = std::find_if(rest.begin(), rest.end(), [](const std::string& w) { return w.rfind('-', 0) != 0; });
+    if (verbs.empty() || (word == rest.end() && dynamic_cast<const CLI::RequiredError*>(&mistake) == nullptr)) {
+        return {mistake.what(), "'" + name + " --help' lists " + (verbs.empty() ? "options" : "commands and options"),
+                0};
+    }
+    std::string list;
+    for (const std::string& verb : verbs) list += (list.empty() ? "" : ", ") + verb;
+    if (word == rest.end()) return {"'" + name + "' needs a command", "one of " + list, 0};
+    const std::string near = config::nearest(*word, verbs);
+    return {"'" + name + "' has no command '" + *word + "'",
+            near.empty() ? "it has " + list : "did you mean '" + near + "'?", 0};
+}
+
 int run(int argc, char** argv) {
     Context context;
     context.color = stdout_wants_color();
@@ -65,7 +95,7 @@ int run(int argc, char** argv) {
         return app.exit(asked);
     } catch (const CLI::ParseError& mistake) {
         context.json = asks_for_json(argc, argv);
-        return fail(context, exit_usage, {mistake.what(), "'lbcluster --help' lists commands and options"});
+        return fail(context, exit_usage, usage_error(app, mistake));
     }
     if (std::fflush(stdout) != 0 && context.exit_code == exit_done) {
         context.json = false;  // stdout is what does not work

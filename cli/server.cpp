@@ -26,9 +26,9 @@ struct Options : ChangeOptions {
 constexpr auto deadline_max = 31 * 24h;
 
 void list(Context& context, const Options& options) {
-    const auto loaded = config::load(context.paths, machine_facts(context));
-    if (!loaded.ok()) return report_refusal(context, {{"the configuration is not valid", "", 0}, loaded.problems});
-    const config::ClusterConfig& cluster = loaded.effective_cluster;
+    const auto loaded = load_to_show(context);
+    if (!loaded) return;
+    const config::ClusterConfig& cluster = loaded->effective_cluster;
     if (!options.service.empty() && find_service(cluster, options.service) < 0) {
         return fail_no_service(context, cluster, options.service);
     }

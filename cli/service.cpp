@@ -21,11 +21,11 @@ struct Options : ChangeOptions {
 };
 
 void list(Context& context) {
-    const auto loaded = config::load(context.paths, machine_facts(context));
-    if (!loaded.ok()) return report_refusal(context, {{"the configuration is not valid", "", 0}, loaded.problems});
+    const auto loaded = load_to_show(context);
+    if (!loaded) return;
     Json services = Json::array();
     std::string text;
-    for (const config::VirtualService& service : loaded.effective_cluster.virtual_services()) {
+    for (const config::VirtualService& service : loaded->effective_cluster.virtual_services()) {
         services.push_back(service_json(service));
         text += service_text(service);
     }
@@ -34,9 +34,9 @@ void list(Context& context) {
 }
 
 void show(Context& context, const Options& options) {
-    const auto loaded = config::load(context.paths, machine_facts(context));
-    if (!loaded.ok()) return report_refusal(context, {{"the configuration is not valid", "", 0}, loaded.problems});
-    const config::ClusterConfig& cluster = loaded.effective_cluster;
+    const auto loaded = load_to_show(context);
+    if (!loaded) return;
+    const config::ClusterConfig& cluster = loaded->effective_cluster;
     const int index = find_service(cluster, options.label);
     if (index < 0) return fail_no_service(context, cluster, options.label);
     if (context.json) return print_json(service_json(cluster.virtual_services(index)));
@@ -78,10 +78,14 @@ void remove(Context& context, const Options& options) {
     commit(context, *loaded, cluster, options, "service delete " + options.label);
 }
 
-// NAME, NAME-1, NAME-2 ...: the first that is free.
+// NAME, NAME-1, NAME-2 ...: the first that is free. A long name gives way to its number.
 std::string free_label(const config::ClusterConfig& cluster, const std::string& wanted) {
+    constexpr std::size_t label_max = 63;
     std::string label = wanted;
-    for (int i = 1; find_service(cluster, label) >= 0; ++i) label = wanted + "-" + std::to_string(i);
+    for (int i = 1; find_service(cluster, label) >= 0; ++i) {
+        const std::string number = "-" + std::to_string(i);
+        label = wanted.substr(0, label_max - number.size()) + number;
+    }
     return label;
 }
 

@@ -1,8 +1,12 @@
 // RE-5, OP-1: `lbcluster config` and `floating-ip` themselves, without a daemon and against one that is played.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -17,7 +21,9 @@ namespace lbcluster::bus {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Json = nlohmann::json;
 
 struct Outcome {
@@ -44,9 +50,10 @@ class ConfigCommand : public BusTest {
         text << in.rdbuf();
         return text.str();
     }
-    Outcome lbcluster(const std::string& arguments) {
-        const std::string command = std::string(LBCLUSTER_PROGRAM) + " --run-dir " + folder_ + " --state-dir " +
-                                    folder_ + "/state --config-dir " + folder_ + "/etc " + arguments + " 2>&1";
+    Outcome lbcluster(const std::string& arguments) { return lbcluster_as("", arguments); }
+    Outcome lbcluster_as(const std::string& who, const std::string& arguments) {
+        const std::string command = who + LBCLUSTER_PROGRAM + " --run-dir " + folder_ + " --state-dir " + folder_ +
+                                    "/state --config-dir " + folder_ + "/etc " + arguments + " 2>&1";
         return beside([command] {
             Outcome outcome;
             FILE* pipe = ::popen(command.c_str(), "r");
@@ -152,6 +159,15 @@ TEST_F(ConfigCommand, FloatingIpsAreAddedAndDeleted) {
     EXPECT_EQ(deleted.exit_code, 0);
     EXPECT_FALSE(deleted.json().contains("comments_dropped"));
     EXPECT_EQ(lbcluster("floating-ip list").out, "There are no floating IPs.\n");
+    put("cluster.yaml", "virtual_services: [{label: web, address: 192.0.2.9, ports: [80]}]\n");
+    const Json of_service = lbcluster("floating-ip list --json").json()["floating_ips"];
+    ASSERT_EQ(of_service.size(), 1U);
+    EXPECT_EQ(of_service[0]["address"], "192.0.2.9");
+    EXPECT_EQ(of_service[0]["by_hand"], false);
+    EXPECT_EQ(list[0]["by_hand"], true);
+    const auto kept = lbcluster("floating-ip delete 192.0.2.9");
+    EXPECT_EQ(kept.exit_code, 5);
+    EXPECT_THAT(kept.out, HasSubstr("belongs to virtual service web"));
 }
 
 TEST_F(ConfigCommand, OnThePassiveNodeChangesAreRefusedNamingTheActiveOne) {
@@ -184,6 +200,115 @@ TEST_F(ConfigCommand, WaitsUntilTheDaemonsHaveAppliedIt) {
     EXPECT_THAT(refused.out, HasSubstr("heartbeatd: no such thing"));
 }
 
+// A change that is written but not in force everywhere is told like any other.
+TEST_F(ConfigCommand, WhatWasDoneIsToldEvenIfADaemonDoesNotFollow) {
+    start_server();
+    publish_node("active", "passive");
+    answer_reload(0, "another");
+    const auto late = lbcluster("floating-ip add 192.0.2.7 --interface lan --wait 200ms");
+    EXPECT_EQ(late.exit_code, 6);
+    EXPECT_THAT(late.out,
+                AllOf(HasSubstr("A change by hand was found and is kept as revision 1"),
+                      HasSubstr("Revision 2 is written"), HasSubstr("comments in cluster.yaml were dropped")));
+    put("cluster.yaml", "# again\nfloating_ips: []\n");
+    answer_reload(3, "another");
+    const auto refused = lbcluster("--json floating-ip add 192.0.2.7 --interface lan");
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_EQ(refused.json()["error"]["code"], "failed") << refused.out;
+    EXPECT_EQ(refused.json()["revision"], 4);
+    EXPECT_EQ(refused.json()["hand_edit"], 3);
+    EXPECT_EQ(refused.json()["comments_dropped"]["revision"], 3);
+    EXPECT_FALSE(refused.json().contains("result"));
+}
+
+// Only a daemon that does not run needs no waiting for.
+TEST_F(ConfigCommand, ADaemonThatDoesNotTakeTheCallIsNoDaemonThatDoesNotRun) {
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{AF_UNIX, {}};
+    const std::string path = folder_ + "/healthd.sock";
+    ASSERT_LT(path.size(), sizeof address.sun_path);
+    std::copy(path.begin(), path.end(), address.sun_path);
+    ASSERT_EQ(::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(listener, 0), 0);  // nobody accepts: once the backlog is full connect() says EAGAIN
+    std::vector<int> waiting;
+    for (bool full = false; !full;) {
+        waiting.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        full = ::connect(waiting.back(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0;
+    }
+    EXPECT_EQ(lbcluster("config apply --wait 200ms " + file("good.yaml")).exit_code, 6);
+    for (const int fd : waiting) ::close(fd);
+    ::close(listener);
+    EXPECT_EQ(lbcluster("config reset --wait 200ms").exit_code, 0);  // ECONNREFUSED
+}
+
+TEST_F(ConfigCommand, AVerbThatChangesNothingLeavesTheFileAlone) {
+    const std::string before = "# mine\nvirtual_services: [{label: web, address: 10.0.0.1, ports: [80]}]\n";
+    put("cluster.yaml", before);
+    const auto same = lbcluster("--json service set web ports=80");
+    EXPECT_EQ(same.exit_code, 0) << same.out;
+    EXPECT_EQ(same.json()["changed"], false);
+    EXPECT_THAT(lbcluster("service set web ports=80").out, HasSubstr("Nothing to change"));
+    EXPECT_EQ(get("cluster.yaml"), before);
+    EXPECT_EQ(lbcluster("config history --json").json()["revisions"].size(), 0U);
+    EXPECT_EQ(lbcluster("service set web ports=81").exit_code, 0);
+}
+
+TEST_F(ConfigCommand, ResetSaysWhatItSetAside) {
+    fs::create_directories(file("files"));
+    fs::create_symlink("x", file("files/link"));
+    const auto refused = lbcluster("config apply " + file("good.yaml"));
+    EXPECT_EQ(refused.exit_code, 1);
+    const auto done = lbcluster("config reset --json");
+    EXPECT_EQ(done.exit_code, 0) << done.out;
+    const std::string folder = done.json()["set_aside"].get<std::string>();
+    EXPECT_TRUE(fs::is_symlink(folder + "/files/link"));
+    EXPECT_TRUE(fs::exists(folder + "/cluster.yaml"));
+}
+
+// Contract: exit code 5 for a permission that is missing, not 3 for a configuration that is not valid.
+TEST_F(ConfigCommand, MissingPermissionIsSaidAsSuch) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+    ASSERT_EQ(lbcluster("config apply " + file("good.yaml")).exit_code, 0);
+    fs::permissions(folder_, fs::perms(0755));
+    fs::permissions(file("node.yaml"), fs::perms(0644));
+    fs::permissions(folder_ + "/state", fs::perms(0700));
+    const std::string somebody = "setpriv --reuid 65534 --regid 65534 --clear-groups ";
+    for (const bool readable : {false, true}) {
+        fs::permissions(file("cluster.yaml"), fs::perms(readable ? 0644 : 0600));
+        for (const std::string verb : {"config show", "config check", "service list", "service set web ports=1",
+                                       "floating-ip list", "config diff", "config history"}) {
+            const auto outcome = lbcluster_as(somebody, verb);
+            const bool reads_history = verb == "config diff" || verb == "config history";
+            if (readable && verb == "service set web ports=1") continue;  // there is no such service
+            EXPECT_EQ(outcome.exit_code, readable && !reads_history ? 0 : 5) << verb << readable << outcome.out;
+            if (readable && !reads_history) continue;
+            EXPECT_THAT(outcome.out, AllOf(HasSubstr("Permission denied"), HasSubstr("run it as root")));
+        }
+    }
+    EXPECT_TRUE(lbcluster_as(somebody, "config show --json").json()["revision"].is_null());
+}
+
+TEST_F(ConfigCommand, MistakesAreToldAtTheirVerb) {
+    const auto expect = [&](const std::string& words, const std::string& text) {
+        const Outcome outcome = lbcluster(words);
+        EXPECT_EQ(outcome.exit_code, 2) << words;
+        EXPECT_THAT(outcome.out, HasSubstr(text)) << words;
+    };
+    expect("config chek", "'lbcluster config' has no command 'chek'\n  did you mean 'check'?");
+    expect("config", "one of check, show, diff, apply");
+    expect("bogus", "'lbcluster' has no command 'bogus'");
+    expect("config rollback 0", "'0' is not the number of a revision");
+    expect("config rollback", "'lbcluster config rollback --help'");
+    expect("config show --bogus", "'lbcluster config show --help'");
+    expect("config reset --wait 0s", "0s is not more than 0 and at most 1h");
+    expect("activate --wait 2h", "2h is not more than 0 and at most 1h");
+    EXPECT_EQ(lbcluster("config check ''").exit_code, 1);
+    put("cluster.yaml", "x: y\n");
+    const auto shown = lbcluster("service list");
+    EXPECT_EQ(shown.exit_code, 3);
+    EXPECT_THAT(shown.out, Not(HasSubstr("nothing was changed")));
+}
+
 // OP-1, HC-5, RE-4: virtual services and real servers by KEY=VALUE; drain and halt are configuration.
 TEST_F(ConfigCommand, ServicesAndServers) {
     put("cluster.yaml", "{}\n");
@@ -210,8 +335,7 @@ TEST_F(ConfigCommand, ServicesAndServers) {
     const Json servers = lbcluster("--json server list web").json()["servers"];
     EXPECT_EQ(servers[0]["state"], "halt");
     EXPECT_EQ(servers[1]["state"], "online");
-    EXPECT_THAT(get("cluster.yaml"),
-                ::testing::AllOf(HasSubstr("persistence: none"), ::testing::Not(HasSubstr("note"))));
+    EXPECT_THAT(get("cluster.yaml"), AllOf(HasSubstr("persistence: none"), Not(HasSubstr("note"))));
     EXPECT_EQ(lbcluster("server delete web s1").exit_code, 0);
     EXPECT_EQ(lbcluster("service delete web").exit_code, 0);
     EXPECT_EQ(lbcluster("--json service list").json()["services"].size(), 0U);
@@ -246,16 +370,22 @@ TEST_F(ConfigCommand, ADuplicateThatClashesIsDisabledAndGetsANumber) {
         "address: 10.0.0.5}]}]\n");
     const Outcome clashing = lbcluster("service duplicate web");
     EXPECT_EQ(clashing.exit_code, 0) << clashing.out;
-    EXPECT_THAT(clashing.out, ::testing::AllOf(HasSubstr("'web-1'"), HasSubstr("disabled")));
+    EXPECT_THAT(clashing.out, AllOf(HasSubstr("'web-1'"), HasSubstr("disabled")));
     const Outcome other = lbcluster("service duplicate web other address=10.0.0.2");
     EXPECT_EQ(other.exit_code, 0) << other.out;
-    EXPECT_THAT(other.out, ::testing::Not(HasSubstr("Warning")));
+    EXPECT_THAT(other.out, Not(HasSubstr("Warning")));
     const Json services = lbcluster("--json service list").json()["services"];
     ASSERT_EQ(services.size(), 3U);
     EXPECT_EQ(services[1]["enabled"], false);
     EXPECT_EQ(services[2]["label"], "other");
     EXPECT_EQ(services[2]["enabled"], true);
     EXPECT_EQ(services[2]["servers"][0]["address"], "10.0.0.5");
+    const std::string longest(63, 'x');
+    put("cluster.yaml", "virtual_services: [{label: " + longest + ", address: 10.0.0.1, ports: [80]}]\n");
+    const Outcome cut = lbcluster("--json service duplicate " + longest);
+    EXPECT_EQ(cut.exit_code, 0) << cut.out;
+    EXPECT_EQ(cut.json()["label"], std::string(61, 'x') + "-1");
+    EXPECT_THAT(cut.json()["notes"].dump(), AllOf(HasSubstr("is in use"), HasSubstr("disabled")));
 }
 
 }  // namespace
