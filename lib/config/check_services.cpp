@@ -141,8 +141,7 @@ class ServiceCheck {
                 error(key + ".min_connections", "is more than max_connections", "");
             }
             if (!is_on(server)) continue;
-            const std::string place =
-                address->to_string() + " port " + std::to_string(server.has_port() ? server.port() : 0);
+            const std::string place = address->to_string() + " port " + std::to_string(port_of(service_, server));
             const auto [same_place, new_place] = places.emplace(place, i);
             if (!new_place) {
                 error(key + ".address",
@@ -186,11 +185,7 @@ class ServiceCheck {
         if (f.page() && !is_layer7(service_) && speaks_udp(protocol())) {
             error("fallback", "the page is served over TCP only", "use {address, port} for UDP");
         }
-        if (f.has_server() && std::none_of(service_.real_servers().begin(), service_.real_servers().end(),
-                                           [&](const RealServer& s) { return s.label() == f.server(); })) {
-            error("fallback.server", "this service has no real server '" + f.server() + "'",
-                  "name one of real_servers");
-        }
+        if (f.has_server()) fallback_server(f.server());
         if (f.has_port() && !f.has_service() && !f.has_address())
             error("fallback.port", "has no use here", "remove it");
         if (f.has_method() && !f.has_address()) error("fallback.method", "has no use here", "remove it");
@@ -206,6 +201,17 @@ class ServiceCheck {
         } else if ((m == METHOD_DR || m == METHOD_TUN) && f.port() != 0 &&
                    (!is_single_port(service_) || f.port() != first_port_of(service_))) {
             error("fallback.port", text_of(m) + " keeps the port of the service", "remove it, or use nat or snat");
+        }
+    }
+
+    void fallback_server(const std::string& label) const {
+        const auto& list = service_.real_servers();
+        const auto found =
+            std::find_if(list.begin(), list.end(), [&](const RealServer& s) { return s.label() == label; });
+        if (found == list.end()) {
+            error("fallback.server", "this service has no real server '" + label + "'", "name one of real_servers");
+        } else if (!is_on(*found)) {
+            error("fallback.server", "'" + label + "' is disabled", "enable it, or name another one");
         }
     }
 
@@ -233,8 +239,11 @@ class ServiceCheck {
                     error(key + "." + name, "belongs to the outer check", "move it there");
                 }
             }
-        } else if (check.has_timeout() && check.has_interval() && timeout_of(check) > duration_of(check.interval())) {
-            error(key + ".timeout", "is longer than the interval", "a probe must end before the next one begins");
+        } else if (timeout_of(check) > interval_of(check)) {
+            error(key + ".timeout",
+                  "is longer than the interval" +
+                      (check.has_interval() ? "" : ", which is " + format_duration(interval_of(check)) + " by default"),
+                  "a probe must end before the next one begins");
         }
     }
 
@@ -242,6 +251,14 @@ class ServiceCheck {
         if (groups > 1) error(key, "has more than one of all, any and at_least", "nest them: all: [{any: [...]}, ...]");
         if (check.has_type() || check.has_protocol()) {
             error(key, "is a group of checks and has a type or protocol as well", "put that into one of the group");
+        }
+        // What is not of the group as a whole says something to one of its members only.
+        static const std::set<std::string> own{"type", "protocol", "interval", "timeout", "fall",
+                                               "rise", "feedback", "all",      "any",     "at_least"};
+        for (int i = 0; i < Check::descriptor()->field_count(); ++i) {
+            const auto* field = Check::descriptor()->field(i);
+            if (own.contains(field->name()) || !is_given(check, *field)) continue;
+            error(key + "." + field->name(), "a group of checks does not use it", "put it into one of the group");
         }
         const auto each = [&](const auto& list, const char* name) {
             for (int i = 0; i < list.size(); ++i) one_check(list[i], key + "." + indexed(name, i), false);
@@ -267,7 +284,15 @@ class ServiceCheck {
         if (type != CHECK_TYPE_EXTERNAL && check.has_command()) {
             error(key + ".command", "only type: external runs a command", "");
         }
+        if (type != CHECK_TYPE_EXTERNAL && check.has_run_as()) {
+            error(key + ".run_as", "only type: external runs a command", "remove it");
+        }
+        const bool portless = type == CHECK_TYPE_PING || type == CHECK_TYPE_ALWAYS_UP || type == CHECK_TYPE_ALWAYS_DOWN;
+        if (portless && !check.port().empty()) {
+            error(key + ".port", text_of(type) + " has no port", "remove it, or change the type");
+        }
         unused_keys(check, key, negotiate ? check.protocol() : CHECK_PROTOCOL_UNSPECIFIED);
+        single_lines(check, key);
         if (check.protocol() == CHECK_PROTOCOL_RADIUS && !check.has_secret()) {
             error(key, "radius needs the shared secret", "secret: ...");
         }
@@ -316,6 +341,23 @@ class ServiceCheck {
         }
     }
 
+    // What goes into a line of a protocol must not end that line.
+    void single_lines(const Check& check, const std::string& key) const {
+        const bool http = check.protocol() == CHECK_PROTOCOL_HTTP || check.protocol() == CHECK_PROTOCOL_HTTPS;
+        for (const auto& [name, value] :
+             {std::pair{"request", http ? std::string() : check.request()}, std::pair{"user", check.user()},
+              std::pair{"password", check.password()}, std::pair{"database", check.database()}}) {
+            const bool bad =
+                std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+            if (bad) error(key + "." + name, "has a line break or a control character in it", "write it in one line");
+        }
+    }
+
+    static bool is_given(const Check& check, const google::protobuf::FieldDescriptor& field) {
+        const auto& r = *check.GetReflection();
+        return field.is_repeated() ? r.FieldSize(check, &field) > 0 : r.HasField(check, &field);
+    }
+
     // A key that the chosen kind of check would not look at is a mistake.
     void unused_keys(const Check& check, const std::string& key, CheckProtocol protocol) const {
         using P = CheckProtocol;
@@ -351,9 +393,7 @@ class ServiceCheck {
         };
         for (const Rule& rule : rules) {
             const auto* field = Check::descriptor()->FindFieldByName(rule.name);
-            const auto& r = *check.GetReflection();
-            const bool given = field->is_repeated() ? r.FieldSize(check, field) > 0 : r.HasField(check, field);
-            if (!given || rule.users->contains(protocol)) continue;
+            if (!is_given(check, *field) || rule.users->contains(protocol)) continue;
             const std::string what = protocol == CHECK_PROTOCOL_UNSPECIFIED ? "this kind of check" : text_of(protocol);
             error(key + "." + rule.name, what + " does not use it", "remove it, or change type and protocol");
         }
@@ -361,6 +401,10 @@ class ServiceCheck {
 
     [[nodiscard]] Method method() const { return service_.has_method() ? service_.method() : METHOD_DR; }
     [[nodiscard]] Protocol protocol() const { return service_.has_protocol() ? service_.protocol() : PROTOCOL_TCP; }
+
+    static Duration interval_of(const Check& check) {
+        return check.has_interval() ? duration_of(check.interval()) : Duration{4s};
+    }
 
     const VirtualService& service_;
     std::string path_;

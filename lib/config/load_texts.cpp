@@ -2,9 +2,48 @@
 #include <algorithm>
 
 #include "lbcluster/config/load.hpp"
+#include "lbcluster/config/services.hpp"
+#include "lib/config/reflect.hpp"
 
 namespace lbcluster::config {
 namespace {
+
+// Of the schema's defaults those that this check has no use for go again: the check of services refuses them.
+void make_effective(Check& check, bool outer) {
+    const bool group = !check.all().empty() || !check.any().empty() || check.has_at_least();
+    const bool http = check.protocol() == CHECK_PROTOCOL_HTTP || check.protocol() == CHECK_PROTOCOL_HTTPS;
+    if (!http) check.clear_method();
+    if (check.type() != CHECK_TYPE_EXTERNAL) check.clear_run_as();
+    if (group) check.clear_type();
+    if (outer) {
+        set_duration(*check.mutable_timeout(), timeout_of(check));
+    } else {
+        check.clear_interval();
+        check.clear_fall();
+        check.clear_rise();
+    }
+    for (Check& part : *check.mutable_all()) make_effective(part, false);
+    for (Check& part : *check.mutable_any()) make_effective(part, false);
+    if (!check.has_at_least()) return;
+    for (Check& part : *check.mutable_at_least()->mutable_of()) make_effective(part, false);
+}
+
+void make_effective(VirtualService& service) {
+    if (!is_layer7(service)) service.clear_mode();
+    service.set_scheduler(scheduler_of(service));
+    if (service.persistence().has_source_ip() && !service.persistence().source_ip().has_mask()) {
+        const auto address = IpAddress::parse(service.address());
+        service.mutable_persistence()->mutable_source_ip()->set_mask(address && !address->is_v4() ? 128 : 32);
+    }
+    make_effective(*service.mutable_check(), true);
+}
+
+void make_effective(Notification& notification) {
+    const bool https = notification.webhook().url().rfind("https://", 0) == 0;
+    if (notification.has_webhook() && !https) notification.mutable_webhook()->clear_verify();
+    const bool tls = notification.mail().starttls() || notification.mail().port() == 465;
+    if (notification.has_mail() && !tls) notification.mutable_mail()->clear_verify();
+}
 
 // Fills in the effective form from what was written.
 void make_effective(LoadResult& result) {
@@ -15,18 +54,16 @@ void make_effective(LoadResult& result) {
     }
     result.effective_cluster = result.cluster.config;
     with_defaults(result.effective_cluster);
+    for (VirtualService& service : *result.effective_cluster.mutable_virtual_services()) make_effective(service);
+    for (Notification& one : *result.effective_cluster.mutable_notifications()) make_effective(one);
     result.heartbeat = heartbeat_settings(result.cluster.config.heartbeat());
     // What is derived stands there, too: `show` says what is in force.
     Heartbeat& heartbeat = *result.effective_cluster.mutable_heartbeat();
-    const auto fill = [](google::protobuf::Duration& target, Duration value) {
-        target.set_seconds(value.count() / 1'000'000'000);
-        target.set_nanos(static_cast<std::int32_t>(value.count() % 1'000'000'000));
-    };
-    fill(*heartbeat.mutable_keepalive(), result.heartbeat.keepalive);
-    fill(*heartbeat.mutable_warntime(), result.heartbeat.warntime);
-    fill(*heartbeat.mutable_deadtime(), result.heartbeat.deadtime);
-    fill(*heartbeat.mutable_initdead(), result.heartbeat.initdead);
-    fill(*heartbeat.mutable_vip_lease(), result.heartbeat.vip_lease);
+    set_duration(*heartbeat.mutable_keepalive(), result.heartbeat.keepalive);
+    set_duration(*heartbeat.mutable_warntime(), result.heartbeat.warntime);
+    set_duration(*heartbeat.mutable_deadtime(), result.heartbeat.deadtime);
+    set_duration(*heartbeat.mutable_initdead(), result.heartbeat.initdead);
+    set_duration(*heartbeat.mutable_vip_lease(), result.heartbeat.vip_lease);
 }
 
 }  // namespace

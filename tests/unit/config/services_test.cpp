@@ -76,6 +76,43 @@ TEST(Services, WhatIsReadIsWrittenTheSame) {
     EXPECT_NE(to_json(first).find("\"fallback\":\"page\""), std::string::npos);
 }
 
+// What `config show` says can be applied, and says the same again.
+TEST(Services, WhatIsShownIsValidAndComplete) {
+    const std::string texts[] = {
+        documented,
+        "heartbeat: {profile: fast, vip_lease: 0s}\n"
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80], persistence: {source_ip: {}},\n"
+        "     real_servers: [{label: s, address: 10.0.0.5}]}\n"
+        "  - {label: b, address: \"fd00::1\", ports: [80-90], persistence: {source_ip: {}}, check: {interval: 1s, all: "
+        "[\n"
+        "     {type: ping}, {type: negotiate, protocol: http, port: 80}, {any: [{type: connect}, {type: external,\n"
+        "     command: /bin/true}]}, {at_least: {count: 1, of: [{type: always_up}]}}]}}\n"
+        "  - {label: c, address: 10.0.0.3, ports: [80], method: proxy, timeouts: {}, persistence: {source_ip: {}}}\n"
+        "notifications:\n"
+        "  - {label: a, webhook: {url: \"http://a/\"}}\n"
+        "  - {label: b, webhook: {url: \"https://a/\"}}\n"
+        "  - {label: c, mail: {server: a, from: a@b, to: [a@b]}}\n"
+        "  - {label: d, command: {path: /bin/true}}\n"};
+    for (const std::string& text : texts) {
+        const LoadResult loaded = load(text);
+        ASSERT_EQ(format(loaded.problems), "") << text;
+        const std::string shown = to_yaml(loaded.effective_cluster);
+        const LoadResult again = load(shown);
+        EXPECT_EQ(format(again.problems), "") << shown;
+        EXPECT_EQ(to_yaml(again.effective_cluster), shown);
+    }
+    const auto services = load(texts[1]).effective_cluster.virtual_services();
+    EXPECT_EQ(services[0].scheduler(), SCHEDULER_WLC);
+    EXPECT_EQ(services[0].check().timeout().seconds(), 3);
+    EXPECT_EQ(services[0].persistence().source_ip().mask(), 32U);
+    EXPECT_FALSE(services[0].has_mode());
+    EXPECT_EQ(services[1].persistence().source_ip().mask(), 128U);
+    EXPECT_EQ(services[1].check().timeout().seconds(), 1);
+    EXPECT_EQ(services[2].scheduler(), SCHEDULER_LEASTCONN);
+    EXPECT_EQ(services[2].mode(), MODE_TCP);
+}
+
 TEST(Services, SecretsInRequestsAndHeadersAreMasked) {
     ClusterConfig cluster = read(documented);
     Check& check = *cluster.mutable_virtual_services(0)->mutable_check();
@@ -218,6 +255,35 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"GroupWithAType", "check: {type: ping, all: [{type: connect}]}",
              at + "55" + service +
                  ".check: is a group of checks and has a type or protocol as well; put that into one of the group"},
+        Case{"TimeoutLongerThanTheDefaultInterval", "check: {timeout: 30s}",
+             at + "65" + service +
+                 ".check.timeout: is longer than the interval, which is 4s by default; a probe must end before the "
+                 "next one begins"},
+        Case{"GroupWithARequest", "check: {all: [{type: ping}], request: /x}",
+             at + "86" + service + ".check.request: a group of checks does not use it; put it into one of the group"},
+        Case{"GroupWithAPort", "check: {any: [{type: ping}], port: 81}",
+             at + "83" + service + ".check.port: a group of checks does not use it; put it into one of the group"},
+        Case{"GroupWithACommand", "check: {at_least: {count: 1, of: [{type: ping}]}, command: /bin/true}",
+             at + "107" + service + ".check.command: a group of checks does not use it; put it into one of the group"},
+        Case{"PingWithAPort", "check: {type: ping, port: 5}",
+             at + "74" + service + ".check.port: ping has no port; remove it, or change the type"},
+        Case{"AlwaysUpWithAPort", "check: {type: always_up, port: 5}",
+             at + "79" + service + ".check.port: always_up has no port; remove it, or change the type"},
+        Case{"RunAsWithoutACommand", "check: {run_as: root}",
+             at + "64" + service + ".check.run_as: only type: external runs a command; remove it"},
+        Case{"TheSameServerTwice",
+             "method: nat, real_servers: [{label: s, address: 10.0.0.5}, {label: t, address: 10.0.0.5, port: 80}]",
+             at + "127" + service +
+                 ".real_servers[1].address: the same server as real_servers[0] of this service; remove one of them, "
+                 "or set enabled: false"},
+        Case{"DisabledFallback", server("enabled: false") + ", fallback: {server: s}",
+             at + "130" + service + ".fallback.server: 's' is disabled; enable it, or name another one"},
+        Case{"HeaderInAHeader", "check: {type: negotiate, protocol: http, headers: {A: \"x\\nB: y\"}}",
+             at + "102" + service + ".check.headers.A: has a control character in it"},
+        Case{"HeaderInTheHost", "check: {type: negotiate, protocol: https, host: \"a\\nB: y\"}",
+             at + "96" + service + ".check.host: has a control character in it"},
+        Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
+             at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
         Case{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
              at + "85" + service + ".check.all[0].interval: belongs to the outer check; move it there"}),
     [](const auto& info) { return info.param.name; });
