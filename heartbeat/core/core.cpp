@@ -486,6 +486,7 @@ void Core::update_watches(Actions& out) {
         if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
     }
     peer_back_ = false;
+    announce_while_alone(out);
 
     update_fitness();
     const FitnessValue& fitness = last_fitness_;
@@ -495,6 +496,22 @@ void Core::update_watches(Actions& out) {
     const bool idle = peer_alive() && fitness.known && peer_fitness().known && !busy;
     if (!idle) idle_since_.reset();
     else if (!idle_since_) idle_since_ = now_;
+}
+
+// A peer that is not heard may have served, and have let go because it hears this node: nothing else tells the caches
+// then. With very many addresses more seldom, as each one is a few packets.
+void Core::announce_while_alone(Actions& out) {
+    const bool alone = activity_ == ACTIVITY_ACTIVE && settings_.has_peer() && !peer_alive() && !cautious_until_;
+    if (!alone) {
+        announced_alone_at_.reset();
+        return;
+    }
+    if (!announced_alone_at_) announced_alone_at_ = now_;
+    const Duration period = std::max<Duration>(5s, 20ms * settings_.floating_ips.size());
+    if (!due(*announced_alone_at_ + period)) return;
+    announced_alone_at_ = now_;
+    out.emplace_back(Announce{true});
+    due(now_ + period);
 }
 
 void Core::update_fitness() {

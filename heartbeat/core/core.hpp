@@ -171,6 +171,7 @@ class Core {
 
     // step, in order
     void update_watches(Actions& out);
+    void announce_while_alone(Actions& out);
     void update_fitness();
     void ask_witnesses(Actions& out);
     void check_conflicts(Actions& out);
@@ -283,6 +284,7 @@ class Core {
     bool peer_back_ = false;              // heard again since the last step
     std::optional<Instant> heard_since_;  // without a silence of warntime
     bool peer_was_late_ = false;
+    std::optional<Instant> announced_alone_at_;  // while active and the peer is not heard
     std::optional<Instant> peer_unreached_since_;
     bool witnesses_gone_ = false;  // at the peer's last heartbeat neither node had reached a ping node for a deadtime
     bool claiming_without_witness_ = false;

@@ -28,6 +28,8 @@ void AnnounceSchedule::refill(Instant now) {
 }
 
 void AnnounceSchedule::start(Instant now, const IpAddress& ip, bool paced) {
+    const auto known = entries_.find(ip);
+    if (paced && known != entries_.end() && known->second.due <= now) return;
     stop(ip);
     entries_[ip] = Entry{now, paced ? 1U : 0U, now};
     (paced ? repeats_ : first_).emplace(now, ip);

@@ -33,7 +33,7 @@ class AnnounceSchedule {
 
     void set_settings(Settings settings) { settings_ = settings; }
     // Announce at once and repeat; restarts the rounds if it was known. `paced`: it begins with the first repeat, which
-    // waits for tokens.
+    // waits for tokens; one that is due and waits already keeps its place.
     void start(Instant now, const IpAddress& ip, bool paced = false);
     void stop(const IpAddress& ip);
     void clear();

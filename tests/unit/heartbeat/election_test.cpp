@@ -478,6 +478,22 @@ TEST(Idle, WhoResignedWaitsOneDeadtime) {
     EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.answers(0); }, 600ms));
 }
 
+// The caches may lead to a peer that is not heard and let go unseen.
+TEST(Alone, AnActiveThatDoesNotHearItsPeerAnnouncesAgainAndAgain) {
+    Pair p;
+    settle(p);
+    const unsigned heard = p.nodes[0].announces;
+    p.run(11s);
+    EXPECT_EQ(p.nodes[0].announces, heard);
+    p.passes = [](std::size_t from, std::uint32_t) { return from == 0; };
+    p.run(2s);
+    const unsigned before = p.nodes[0].announces;
+    p.run(11s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_GE(p.nodes[0].announces, before + 2);
+    EXPECT_LE(p.nodes[0].announces, before + 3);
+}
+
 TEST(Isolation, ALoneNodeKeepsServingWhenItsGatewayReboots) {
     Pair p;
     settle(p);

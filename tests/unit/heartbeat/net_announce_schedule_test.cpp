@@ -78,5 +78,18 @@ TEST(AnnounceSchedule, PacedStartWaitsForTokens) {
     EXPECT_GT(schedule.next(), t0);
 }
 
+// More than the rate can carry, started again all the time: everybody has his turn.
+TEST(AnnounceSchedule, PacedStartsAgainAndAgainStarveNobody) {
+    AnnounceSchedule schedule({200, 60s});
+    std::map<IpAddress, int> rounds;
+    for (Instant now = t0; now < t0 + 60s; now += 50ms) {
+        if ((now - t0) % 5s == 0s) {
+            for (int i = 0; i < 1000; ++i) schedule.start(now, v4(i), true);
+        }
+        for (const auto& due : schedule.take(now, 1000)) ++rounds[due.ip];
+    }
+    for (int i = 0; i < 1000; ++i) EXPECT_GE(rounds[v4(i)], 2) << i;
+}
+
 }  // namespace
 }  // namespace lbcluster::heartbeat
