@@ -94,7 +94,8 @@ Daemon::Daemon(boost::asio::io_context& io, config::Paths paths)
       timer_(io),
       tick_timer_(io),
       publish_timer_(io),
-      end_timer_(io) {}
+      end_timer_(io),
+      dump_timer_(io) {}
 
 Daemon::~Daemon() = default;
 
@@ -364,6 +365,7 @@ void Daemon::on_report(const KernelReport& report) {
 }
 
 void Daemon::on_link_event(const net::Link& link, bool removed) {
+    ++interface_events_;
     if (removed) interfaces_.links.erase(link.index);
     else interfaces_.links[link.index] = link;
     interfaces_dirty_ = true;
@@ -372,6 +374,7 @@ void Daemon::on_link_event(const net::Link& link, bool removed) {
 
 void Daemon::on_address_event(const net::Address& address, bool removed) {
     if (address.ours()) return;
+    ++interface_events_;
     auto& known = interfaces_.addresses;
     std::erase_if(known,
                   [&](const net::Address& a) { return a.ifindex == address.ifindex && a.prefix == address.prefix; });
@@ -386,22 +389,45 @@ void Daemon::on_address_event(const net::Address& address, bool removed) {
 // The kernel had to drop events: read everything anew, on a thread that may wait.
 void Daemon::on_overrun() {
     ++counters_["netlink_overruns"];
-    files_->run([this] {
-        auto netlink = net::Netlink::open();
-        if (!netlink) return;
-        const auto links = netlink->links();
-        const auto addresses = netlink->addresses();
-        if (!links || !addresses) return;
-        Interfaces fresh;
-        for (const net::Link& link : *links) fresh.links[link.index] = link;
-        for (const net::Address& address : *addresses) {
-            if (!address.ours()) fresh.addresses.push_back(address);
-        }
-        boost::asio::post(io_, [this, fresh = std::move(fresh)]() mutable {
-            take_interfaces(std::move(fresh));
-            turn();
+    ++interface_events_;
+    if (!std::exchange(dumping_, true)) dump_interfaces();
+}
+
+void Daemon::dump_interfaces() {
+    files_->run([this, asked_at = interface_events_] {
+        boost::asio::post(io_, [this, asked_at, fresh = read_interfaces()]() mutable {
+            if (!ended_) finish_dump(std::move(fresh), asked_at);
         });
     });
+}
+
+// What changed meanwhile may be newer than what was read: then it is read again.
+void Daemon::finish_dump(std::optional<Interfaces> fresh, std::uint64_t asked_at) {
+    monitor_->drain();
+    if (fresh && asked_at == interface_events_) {
+        dumping_ = false;
+        take_interfaces(std::move(*fresh));
+        turn();
+        return;
+    }
+    dump_timer_.expires_after(fresh ? 50ms : 1s);
+    dump_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error && !ended_) dump_interfaces();
+    });
+}
+
+std::optional<Daemon::Interfaces> Daemon::read_interfaces() {
+    auto netlink = net::Netlink::open();
+    if (!netlink) return std::nullopt;
+    const auto links = netlink->links();
+    const auto addresses = netlink->addresses();
+    if (!links || !addresses) return std::nullopt;
+    Interfaces fresh;
+    for (const net::Link& link : *links) fresh.links[link.index] = link;
+    for (const net::Address& address : *addresses) {
+        if (!address.ours()) fresh.addresses.push_back(address);
+    }
+    return fresh;
 }
 
 void Daemon::take_interfaces(Interfaces interfaces) {

@@ -73,6 +73,9 @@ class Daemon {
     void on_link_event(const net::Link& link, bool removed);
     void on_address_event(const net::Address& address, bool removed);
     void on_overrun();
+    void dump_interfaces();
+    void finish_dump(std::optional<Interfaces> fresh, std::uint64_t asked_at);
+    static std::optional<Interfaces> read_interfaces();  // blocks
     void take_interfaces(Interfaces interfaces);
     void tell_interfaces();
     void on_call(const bus::Call& call, bus::Server::Respond respond);
@@ -135,9 +138,12 @@ class Daemon {
     boost::asio::steady_timer tick_timer_;
     boost::asio::steady_timer publish_timer_;
     boost::asio::steady_timer end_timer_;
+    boost::asio::steady_timer dump_timer_;
 
     Interfaces interfaces_;
     bool interfaces_dirty_ = false;
+    std::uint64_t interface_events_ = 0;
+    bool dumping_ = false;
     std::vector<KernelAddress> leftovers_;
     Actions actions_;
     std::vector<pollfd> poll_set_;
