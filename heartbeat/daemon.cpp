@@ -23,7 +23,6 @@
 #include "lbcluster/base/notify.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
-#include "lbcluster/keys/key_ring.hpp"
 
 namespace lbcluster::heartbeat {
 
@@ -34,32 +33,29 @@ std::uint64_t random_u64() {
     return (std::uint64_t{device()} << 32) | device();
 }
 
-struct Loaded {
-    Setup setup;
-    std::string error;  // the files are bad; `setup` is not to be used unless `usable`
-    bool usable = false;
-};
-
 // Reads files and key; blocks. `interfaces`: this machine's.
 Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& links,
                   const std::vector<net::Address>& addresses, const std::string& state_dir) {
     const config::Facts facts = facts_of(links, addresses);
     config::LoadResult loaded = config::load(paths, facts);
-    if (!loaded.ok()) return {{}, config::format(loaded.problems), false};
+    if (!loaded.ok()) return {{}, {}, config::format(loaded.problems)};
     if (loaded.revision == 0 && paths.state_dir == state_dir) {
         // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to
         // run.
         if (auto settled = config::settle(paths, 5s)) loaded.revision = *settled;
     }
     std::string cluster_id;
+    Loaded out;
     if (loaded.effective_node.links_size() > 0) {
         auto keys = KeyRing::load(heartbeat_key_path(state_dir));
         if (!keys) {
-            return {{}, keys.error().message + (keys.error().hint.empty() ? "" : "; " + keys.error().hint), false};
+            return {{}, {}, keys.error().message + (keys.error().hint.empty() ? "" : "; " + keys.error().hint)};
         }
         cluster_id.assign(keys->cluster_id().begin(), keys->cluster_id().end());
+        out.keys = std::move(keys).value();
     }
-    return {make_setup(loaded, facts, cluster_id), "", true};
+    out.setup = make_setup(loaded, facts, cluster_id);
+    return out;
 }
 
 // The last configuration that was in force: what a daemon starts with when the files are bad.
@@ -123,16 +119,16 @@ Result<void> Daemon::open() {
     if (!addresses) return addresses.error();
 
     Loaded loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
-    if (!loaded.usable) {
+    if (!loaded.setup) {
         config_error_ = loaded.error;
         loaded = load_setup(applied_paths(paths_), *links, *addresses, paths_.state_dir);
-        if (!loaded.usable) return Error{config_error_, "see `lbcluster config check`", EINVAL};
+        if (!loaded.setup) return Error{config_error_, "see `lbcluster config check`", EINVAL};
         spdlog::error("the configuration is not valid; going on with the last one that was in force: {}",
                       config_error_);
     } else {
         keep_applied(paths_);
     }
-    setup_ = std::move(loaded.setup);
+    setup_ = std::move(*loaded.setup);
     config_applied_ms_ = realtime_ms_now();
     set_log_level(setup_.log_level);
 
@@ -161,7 +157,7 @@ Result<void> Daemon::open() {
               }});
     if (!prober) return prober.error();
     prober_ = std::move(prober).value();
-    if (auto opened = open_links(); !opened) return opened;
+    if (loaded.keys) open_links(std::move(*loaded.keys));
 
     auto worker =
         AddressWorker::start(io_, worker_options(), [this](const KernelReport& report) { on_report(report); });
@@ -193,11 +189,8 @@ Result<void> Daemon::open() {
     return {};
 }
 
-Result<void> Daemon::open_links() {
-    if (setup_.links.empty()) return {};
-    auto keys = KeyRing::load(heartbeat_key_path(paths_.state_dir));
-    if (!keys) return keys.error();
-    codec_.emplace(setup_.settings.node, std::move(keys).value());
+void Daemon::open_links(KeyRing keys) {
+    codec_.emplace(setup_.settings.node, std::move(keys));
     for (const LinkSetup& link : setup_.links) {
         if (link.kind == LinkKind::serial) {
             links_.push_back(std::make_unique<SerialLink>(io_, SerialLinkOptions{link.name, link.device, link.baud},
@@ -212,7 +205,6 @@ Result<void> Daemon::open_links() {
             links_.push_back(std::make_unique<UdpLink>(io_, std::move(options), [this] { turn(true); }));
         }
     }
-    return {};
 }
 
 void Daemon::become_realtime() {
@@ -526,40 +518,36 @@ void Daemon::reload() {
     }
     reloading_ = true;
     files_->run([this, callers = std::exchange(reload_callers_, {})] {
-        std::optional<Setup> next;
-        std::string error;
+        Loaded loaded;
         auto netlink = net::Netlink::open();
         if (!netlink) {
-            error = netlink.error().message;
+            loaded.error = netlink.error().message;
         } else {
             const auto links = netlink->links();
             const auto addresses = netlink->addresses();
             if (!links || !addresses) {
-                error = "the interfaces cannot be read";
+                loaded.error = "the interfaces cannot be read";
             } else {
-                Loaded loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
-                error = loaded.error;
-                if (loaded.usable) {
-                    next = std::move(loaded.setup);
-                    keep_applied(paths_);
-                }
+                loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
+                if (loaded.setup) keep_applied(paths_);
             }
         }
-        boost::asio::post(io_, [this, callers, next = std::move(next), error] { finish_reload(next, error, callers); });
+        boost::asio::post(io_, [this, callers, loaded = std::move(loaded)] { finish_reload(loaded, callers); });
     });
 }
 
-void Daemon::finish_reload(const std::optional<Setup>& next, const std::string& error,
-                           const std::vector<std::uint64_t>& callers) {
+void Daemon::finish_reload(Loaded loaded, const std::vector<std::uint64_t>& callers) {
     reloading_ = false;
     if (ended_) return;
+    const std::string& error = loaded.error;
+    const auto& next = loaded.setup;
     if (error != config_error_ && !error.empty()) {
         spdlog::error("configuration refused, the old one stays in force: {}", error);
         note("config-refused", Severity::warning,
              "the configuration was refused, the old one stays in force: " + error);
     }
     config_error_ = error;
-    const bool goes_on = !next || apply(*next);
+    const bool goes_on = !next || apply(*next, std::move(loaded.keys));
     publish_config();
     if (next && goes_on) {
         answer_reload(callers, boottime_now() + 3s);
@@ -587,12 +575,16 @@ void Daemon::answer_reload(const std::vector<std::uint64_t>& callers, Instant un
 }
 
 // False: this process starts anew.
-bool Daemon::apply(const Setup& next) {
+bool Daemon::apply(const Setup& next, std::optional<KeyRing> keys) {
     config_applied_ms_ = realtime_ms_now();
     if (setup_.needs_restart(next)) {
         note("restart", Severity::info, "links, node or key changed: starting anew; the addresses stay");
         end(Ending::restart, 30ms);  // the answer to the reload goes out first
         return false;
+    }
+    if (codec_ && keys && codec_->key_ring().fingerprint() != keys->fingerprint()) {
+        codec_->set_keys(std::move(*keys));
+        note("keys-changed", Severity::info, "the keys of the heartbeats changed: " + codec_->key_ring().fingerprint());
     }
     const bool changed = setup_.digest != next.digest || setup_.settings.floating_ips != next.settings.floating_ips;
     setup_ = next;

@@ -34,12 +34,20 @@
 #include "lbcluster/bus/server.hpp"
 #include "lbcluster/config/paths.hpp"
 #include "lbcluster/config/watcher.hpp"
+#include "lbcluster/keys/key_ring.hpp"
 #include "lbcluster/net/monitor.hpp"
 #include "lbcluster/net/netlink.hpp"
 
 namespace lbcluster::heartbeat {
 
 enum class Ending { stopped, restart };
+
+// What a look at the files found.
+struct Loaded {
+    std::optional<Setup> setup;   // none: not to be used, `error` says why
+    std::optional<KeyRing> keys;  // none without a peer
+    std::string error;
+};
 
 class Daemon {
   public:
@@ -61,7 +69,7 @@ class Daemon {
 
     Daemon(boost::asio::io_context& io, config::Paths paths);
     Result<void> open();
-    Result<void> open_links();
+    void open_links(KeyRing keys);
     void become_realtime();
 
     // input
@@ -86,10 +94,9 @@ class Daemon {
     // configuration
     // Reads the files on the file thread. Asked again meanwhile: once more afterwards, so that nothing is missed.
     void reload();
-    bool apply(const Setup& next);
+    bool apply(const Setup& next, std::optional<KeyRing> keys);
     void answer_reload(const std::vector<std::uint64_t>& callers, Instant until);
-    void finish_reload(const std::optional<Setup>& next, const std::string& error,
-                       const std::vector<std::uint64_t>& callers);
+    void finish_reload(Loaded loaded, const std::vector<std::uint64_t>& callers);
 
     // output
     void carry_out();

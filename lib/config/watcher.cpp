@@ -57,7 +57,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
     }
 
   private:
-    enum class Kind { config, files, above };
+    enum class Kind { config, files, keys, above };
 
     void wait() {
         inotify_.async_wait(asio::posix::descriptor_base::wait_read,
@@ -99,6 +99,8 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
             // Not our own temporary files, nor an editor's.
             case Kind::config:
                 return name == "node.yaml" || name == "cluster.yaml" || name == "files";
+            case Kind::keys:
+                return name == "heartbeat.key";
         }
         return false;
     }
@@ -121,6 +123,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
     void watch_all(int rounds_left = 8) {
         std::map<int, Kind> before = std::move(watches_);
         watches_.clear();
+        add(paths_.keys_dir(), Kind::keys);
         std::string folder = paths_.config_dir;
         bool there = add(folder, Kind::config);
         while (!there && folder != "/" && folder != ".") {

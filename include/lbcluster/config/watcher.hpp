@@ -1,6 +1,7 @@
-// Notices changes of node.yaml, cluster.yaml and files/ by inotify and calls back once for a burst of them: an editor
-// that writes a temporary file and renames it, a revision that is put in force in several steps. Does not read the
-// files: a callback means "look again", and one too many does no harm.
+// Notices changes of node.yaml, cluster.yaml, files/ and the key of the heartbeats by inotify and calls back once for a
+// burst of them: an editor that writes a temporary file and renames it, a revision that is put in force in several
+// steps. Does not read the files: a callback means "look again", and one too many does no harm. The key's folder is
+// noticed if it is there at start(), or with the next change of the others.
 //
 // Works when CONFIG_DIR does not exist yet, or is removed and made again: then the nearest folder above it is watched.
 // Bounded: folders_max watches below files/. One thread: the callback comes on the thread that runs the io_context.
