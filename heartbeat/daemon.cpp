@@ -627,6 +627,7 @@ AddressTarget Daemon::target() const {
         if (std::binary_search(held_back.begin(), held_back.end(), ip.address.address)) continue;
         out.addresses.push_back({ip.address, ip.interface});
     }
+    if (wanted_->adopted) out.adopted = leftovers_;
     out.lease = std::chrono::ceil<seconds>(setup_.settings.vip_lease);
     out.permit_until = permit_;
     return out;

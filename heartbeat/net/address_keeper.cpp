@@ -122,9 +122,14 @@ void AddressKeeper::set_target(AddressTarget target) {
     if (new_epoch && target_.wanted) {
         for (auto& [address, entry] : entries_) {
             if (!compared) entry.in_kernel = false;
-            if (target_.adopt_only && !entry.in_kernel && !entry.conflict) entry.lapsed = true;
             if (entry.in_kernel) entry.was_held = true;
             if (entry.in_kernel && target_.announce) schedule_.start(now, address.prefix.address);
+        }
+        for (const KernelAddress& address : target_.adopted) {
+            const auto it = entries_.find(address);
+            if (it == entries_.end() || it->second.in_kernel || it->second.conflict) continue;
+            it->second.lapsed = true;
+            report_due_ = true;
         }
     }
     step();

@@ -37,9 +37,10 @@ struct AddressTarget {
     std::uint64_t epoch = 0;  // a new number is a new claim: nothing of before is lapsed any more
     bool wanted = false;      // false: none of ours in the kernel
     bool announce = false;    // each address as soon as it is there
-    // Only what is in the kernel already is kept; the rest counts as lapsed (adoption after a crash).
-    bool adopt_only = false;
     std::vector<KernelAddress> addresses;
+    // Adoption after a crash: these were in the kernel at the start. With a new epoch, one that is not there any more
+    // counts as lapsed.
+    std::vector<KernelAddress> adopted;
     seconds lease{0};  // 0: for ever
     Instant permit_until{};
 };

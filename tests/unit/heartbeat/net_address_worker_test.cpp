@@ -180,20 +180,22 @@ TEST_F(Worker, TheInterfacesOwnAddressIsNeverTouched) {
 }
 
 TEST_F(Worker, CrashedWorkersAddressesAreFoundAndAdopted) {
-    const std::vector<KernelAddress> list{here("10.0.1.1/16"), here("10.0.1.2/16"), here("fd00::100/64")};
-    worker_->set_target(target({list[0], list[2]}, true, 3s));
+    const std::vector<KernelAddress> list{here("10.0.1.1/16"), here("10.0.1.2/16"), here("fd00::100/64"),
+                                          here("10.0.1.3/16")};
+    worker_->set_target(target({list[0], list[1], list[2]}, true, 3s));
     ASSERT_TRUE(run([&] { return complete(); }));
     start();  // the old one ends without a release
     reports_.clear();
-    EXPECT_EQ(count(list), 2u);
-    auto adopt = target(list, true, 3s);
+    auto adopt = target(list, true, 3s);  // the last one is new
     adopt.epoch = ++epoch_;
-    adopt.adopt_only = true;
+    adopt.adopted = scan_own_addresses(*netlink_, list).value();
+    EXPECT_EQ(adopt.adopted.size(), 3u);
+    sh("ip addr del 10.0.1.2/16 dev here");  // its lease ended before the adoption
     worker_->set_target(adopt);
     ASSERT_TRUE(run([&] { return complete(); }));
-    EXPECT_EQ(reports_.back().held.size(), 2u);
+    EXPECT_EQ(reports_.back().held.size(), 3u);
     EXPECT_EQ(reports_.back().lapsed, std::vector{list[1]});
-    EXPECT_FALSE(run([&] { return count(list) != 2; }, 3500ms));
+    EXPECT_FALSE(run([&] { return count(list) != 3; }, 3500ms));
 }
 
 TEST_F(Worker, LeftoversOfAnotherConfigurationAreRemoved) {
