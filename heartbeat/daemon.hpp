@@ -42,6 +42,10 @@ namespace lbcluster::heartbeat {
 
 enum class Ending { stopped, restart };
 
+// SIGTERM, SIGINT and SIGHUP wait until they are let go; also for the next life of a process that starts itself anew,
+// which keeps the mask and what is pending. Threads made meanwhile never get any.
+void hold_signals(bool on);
+
 // What a look at the files found.
 struct Loaded {
     std::optional<Setup> setup;   // none: not to be used, `error` says why
@@ -113,6 +117,7 @@ class Daemon {
     void act(const Restart& restart);
     void act(const Stop& stop);
     void end(Ending ending, Duration after);
+    void finish_end();
     void publish();
     void publish_soon();
     void publish_config();

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
+#include <csignal>
 
 #include "heartbeat/daemon.hpp"
 #include "lbcluster/base/clock.hpp"
@@ -139,18 +140,35 @@ void Daemon::act(const Answer& answer) {
 void Daemon::act(const Restart& /*restart*/) { end(Ending::restart, 30ms); }
 void Daemon::act(const Stop& /*stop*/) { end(Ending::stopped, 20ms); }
 
+void hold_signals(bool on) {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&signals, signal);
+    ::pthread_sigmask(on ? SIG_BLOCK : SIG_UNBLOCK, &signals, nullptr);
+}
+
 // `after`: time for the bus to deliver a last answer.
 void Daemon::end(Ending ending, Duration after) {
     if (ending == Ending::restart && stopping_) return;
     ending_ = ending;
     end_timer_.expires_after(after);
-    end_timer_.async_wait([this](const boost::system::error_code& error) {
-        if (error) return;
-        ended_ = true;
-        spdlog::info("{}", ending_ == Ending::restart ? "starting anew" : "ended");
-        bus_->close();
-        io_.stop();
+    end_timer_.async_wait([this, ending](const boost::system::error_code& error) {
+        if (error || (ending == Ending::restart && stopping_)) return;
+        // From here on signals wait for the next life; those that were taken before are handled first.
+        hold_signals(true);
+        end_timer_.expires_after(1ms);
+        end_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+            if (!cancelled) finish_end();
+        });
     });
+}
+
+void Daemon::finish_end() {
+    if (ending_ == Ending::restart && stopping_) return hold_signals(false);
+    ended_ = true;
+    spdlog::info("{}", ending_ == Ending::restart ? "starting anew" : "ended");
+    bus_->close();
+    io_.stop();
 }
 
 // ---- publishing ----

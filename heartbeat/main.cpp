@@ -60,12 +60,14 @@ int run(const config::Paths& paths, char** argv) {
             spdlog::critical("cannot start: {}{}", daemon.error().message,
                              daemon.error().hint.empty() ? "" : "; " + daemon.error().hint);
             stop_logging();
+            heartbeat::hold_signals(false);  // SIGTERM ends the wait
             // The supervisor starts us again at once, as it should after a crash; what keeps us from starting (a
             // network that is not up yet, a bad file) does not change that fast.
             ::sleep(1);
             return daemon.error().code == EINVAL ? 3 : 1;
         }
         (*daemon)->start();
+        heartbeat::hold_signals(false);
         io.run();
         ending = (*daemon)->ending();
     }
@@ -97,6 +99,7 @@ int main(int argc, char** argv) {
         }
         if (check_only) return check(paths);
         ::signal(SIGPIPE, SIG_IGN);
+        heartbeat::hold_signals(true);  // until the daemon listens
         ::umask(0027);
         heartbeat::prepare_memory();
         start_logging("heartbeatd", "info");
