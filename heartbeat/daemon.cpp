@@ -11,9 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstring>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 #include "heartbeat/realtime.hpp"
 #include "heartbeat/wire/serial_link.hpp"
@@ -33,31 +31,6 @@ std::uint64_t random_u64() {
     return (std::uint64_t{device()} << 32) | device();
 }
 
-// Reads files and key; blocks. `interfaces`: this machine's.
-Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& links,
-                  const std::vector<net::Address>& addresses, const std::string& state_dir) {
-    const config::Facts facts = facts_of(links, addresses);
-    config::LoadResult loaded = config::load(paths, facts);
-    if (!loaded.ok()) return {{}, {}, config::format(loaded.problems)};
-    if (loaded.revision == 0 && paths.state_dir == state_dir) {
-        // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to
-        // run.
-        if (auto settled = config::settle(paths, 5s)) loaded.revision = *settled;
-    }
-    std::string cluster_id;
-    Loaded out;
-    if (loaded.effective_node.links_size() > 0) {
-        auto keys = KeyRing::load(heartbeat_key_path(state_dir));
-        if (!keys) {
-            return {{}, {}, keys.error().message + (keys.error().hint.empty() ? "" : "; " + keys.error().hint)};
-        }
-        cluster_id.assign(keys->cluster_id().begin(), keys->cluster_id().end());
-        out.keys = std::move(keys).value();
-    }
-    out.setup = make_setup(loaded, facts, cluster_id);
-    return out;
-}
-
 // The last configuration that was in force: what a daemon starts with when the files are bad.
 config::Paths applied_paths(const config::Paths& paths) {
     config::Paths applied = paths;
@@ -65,20 +38,46 @@ config::Paths applied_paths(const config::Paths& paths) {
     return applied;
 }
 
-void keep_applied(const config::Paths& paths) {
+void keep_applied(const config::Paths& paths, const config::LoadResult& loaded) {
     const config::Paths applied = applied_paths(paths);
     ::mkdir(applied.config_dir.c_str(), 0750);
-    const auto copy = [](const std::string& from, const std::string& to) {
-        std::ifstream file(from, std::ios::binary);
-        std::ostringstream content;
-        content << file.rdbuf();
-        if (!file) return;
-        if (auto written = config::write_atomically(to, content.str(), 0640); !written) {
+    const auto keep = [](const std::string& path, const std::string& text) {
+        if (const auto kept = config::read_text(path); kept && *kept == text) return;
+        if (auto written = config::write_atomically(path, text, 0640); !written) {
             spdlog::warn("{}", written.error().message);
         }
     };
-    copy(paths.node_file(), applied.node_file());
-    copy(paths.cluster_file(), applied.cluster_file());
+    keep(applied.node_file(), loaded.node_text);
+    keep(applied.cluster_file(), loaded.cluster_text);
+}
+
+// At a start the files are only read; the reload that follows it keeps what it read.
+enum class Reading { at_start, running };
+
+// Reads files and key; blocks.
+Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& links,
+                  const std::vector<net::Address>& addresses, Reading reading) {
+    const config::Facts facts = facts_of(links, addresses);
+    config::LoadResult loaded = config::load(paths, facts);
+    if (!loaded.ok()) return {{}, {}, config::format(loaded.problems)};
+    if (loaded.revision == 0 && reading == Reading::running) {
+        // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to
+        // run.
+        if (auto settled = config::settle(paths, 5s)) loaded.revision = *settled;
+    }
+    std::string cluster_id;
+    Loaded out;
+    if (loaded.effective_node.links_size() > 0) {
+        auto keys = KeyRing::load(heartbeat_key_path(paths.state_dir));
+        if (!keys) {
+            return {{}, {}, keys.error().message + (keys.error().hint.empty() ? "" : "; " + keys.error().hint)};
+        }
+        cluster_id.assign(keys->cluster_id().begin(), keys->cluster_id().end());
+        out.keys = std::move(keys).value();
+    }
+    out.setup = make_setup(loaded, facts, cluster_id);
+    if (reading == Reading::running) keep_applied(paths, loaded);
+    return out;
 }
 
 }  // namespace
@@ -118,15 +117,13 @@ Result<void> Daemon::open() {
     const auto addresses = netlink->addresses();
     if (!addresses) return addresses.error();
 
-    Loaded loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
+    Loaded loaded = load_setup(paths_, *links, *addresses, Reading::at_start);
     if (!loaded.setup) {
         config_error_ = loaded.error;
-        loaded = load_setup(applied_paths(paths_), *links, *addresses, paths_.state_dir);
+        loaded = load_setup(applied_paths(paths_), *links, *addresses, Reading::at_start);
         if (!loaded.setup) return Error{config_error_, "see `lbcluster config check`", EINVAL};
         spdlog::error("the configuration is not valid; going on with the last one that was in force: {}",
                       config_error_);
-    } else {
-        keep_applied(paths_);
     }
     setup_ = std::move(*loaded.setup);
     config_applied_ms_ = realtime_ms_now();
@@ -250,6 +247,7 @@ void Daemon::start() {
     publish_config();
     turn();
     publish();
+    reload();  // what waits for the disk and for locks: a hand edit becomes a revision, applied/ is kept
     notify_supervisor("READY=1");
     spdlog::info("started node={} role={} links={} floating_ips={} leftovers={}", setup_.settings.node,
                  setup_.settings.primary ? "primary" : "secondary", links_.size(), setup_.settings.floating_ips.size(),
@@ -528,8 +526,7 @@ void Daemon::reload() {
             if (!links || !addresses) {
                 loaded.error = "the interfaces cannot be read";
             } else {
-                loaded = load_setup(paths_, *links, *addresses, paths_.state_dir);
-                if (loaded.setup) keep_applied(paths_);
+                loaded = load_setup(paths_, *links, *addresses, Reading::running);
             }
         }
         boost::asio::post(io_, [this, callers, loaded = std::move(loaded)] { finish_reload(loaded, callers); });

@@ -228,10 +228,10 @@ TEST_F(Config, AStartWithABadFileMakesNoRevision) {
     begin({});
     if (HasFatalFailure()) return;
     ASSERT_TRUE(wait_until([&] { return pair().status("lb1")["config"]["revision"].number() >= 1; }, 5s));
-    const std::string history = pair().cli("lb1", {"config", "history"}).out;
     const std::string bad = "floating_ips: [{address: nonsense}]\n";
     write_file(file("lb1"), bad);
     ASSERT_TRUE(wait_until([&] { return !pair().status("lb1")["config"]["error"].text().empty(); }, 5s));
+    const std::string history = pair().cli("lb1", {"config", "history"}).out;
     write_file(pair().state_dir("lb1") + "/applied/cluster.yaml", cluster_yaml(with_second_address()));
     const unsigned starts = pair().daemon("lb1").starts();
     pair().daemon("lb1").signal(SIGKILL);
