@@ -372,8 +372,11 @@ void Daemon::on_address_event(const net::Address& address, bool removed) {
     if (!removed && known.size() < addresses_max) known.push_back(address);
     interfaces_dirty_ = true;
     request_turn();
-    // It may be what a floating IP waits for.
-    if (!removed && !setup_.without_interface.empty()) reload();
+    // It may be what a floating IP waits for, or tell which interface a heartbeat path is on.
+    const bool tells = std::any_of(setup_.links.begin(), setup_.links.end(), [&](const LinkSetup& link) {
+        return link.kind == LinkKind::udp && !link.bound && link.local == address.prefix.address;
+    });
+    if (!removed && (tells || !setup_.without_interface.empty())) reload();
 }
 
 // The kernel had to drop events: read everything anew, on a thread that may wait.

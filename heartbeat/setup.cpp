@@ -121,9 +121,16 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
     return out;
 }
 
+bool LinkSetup::same_path(const LinkSetup& other) const {
+    return kind == other.kind && bound == other.bound && (!bound || interface == other.interface) &&
+           local == other.local && peer == other.peer && device == other.device && baud == other.baud;
+}
+
 bool Setup::needs_restart(const Setup& next) const {
     return settings.node != next.settings.node || settings.primary != next.settings.primary ||
-           settings.cluster_id != next.settings.cluster_id || links != next.links || port != next.port;
+           settings.cluster_id != next.settings.cluster_id || port != next.port ||
+           !std::equal(links.begin(), links.end(), next.links.begin(), next.links.end(),
+                       [](const LinkSetup& a, const LinkSetup& b) { return a.same_path(b); });
 }
 
 }  // namespace lbcluster::heartbeat

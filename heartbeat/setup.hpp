@@ -15,13 +15,15 @@ namespace lbcluster::heartbeat {
 struct LinkSetup {
     LinkKind kind = LinkKind::udp;
     std::string name;
-    std::string interface;  // UDP: real name, may be empty
+    std::string interface;  // UDP: real name; not `bound`: the one that has `local` now, may be empty
     bool bound = false;     // the configuration names it: nothing may come or go by another one
     IpAddress local;
     IpAddress peer;
     std::string device;  // serial
     unsigned baud = 115200;
-    bool operator==(const LinkSetup&) const = default;
+
+    // As configured, wherever `local` is just now.
+    [[nodiscard]] bool same_path(const LinkSetup& other) const;
 };
 
 struct Setup {
