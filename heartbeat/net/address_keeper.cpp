@@ -230,8 +230,10 @@ void AddressKeeper::step() {
 // One chunk. True: there may be more to do at once.
 bool AddressKeeper::work(Instant now) {
     if (now - compared_at_ >= compare_every) compare_due_ = true;
-    if (compare_due_ && !compare()) return false;
+    if (compare_due_ && now >= compare_retry_at_ && !compare()) compare_retry_at_ = now + retry_after;
     if (now - lapse_checked_ >= lapse_pace) lapse_and_claim(now);
+    // The kernel cannot be read now: what was there is kept alive or leaves, nothing else is touched.
+    if (compare_due_) return target_.wanted ? renew_chunk(now) : remove_chunk();
     if (remove_chunk()) return true;
     if (target_.wanted) {
         // An acquisition may take long, and what is there must not lapse meanwhile: renewing goes first.

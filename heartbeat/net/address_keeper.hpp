@@ -130,6 +130,7 @@ class AddressKeeper {
 
     bool step_posted_ = false;
     bool compare_due_ = true;
+    Instant compare_retry_at_{};  // after one that failed
     bool verified_ = false;
     bool report_due_ = false;
     Instant compared_at_{};
