@@ -59,7 +59,14 @@ Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& link
                   const std::vector<net::Address>& addresses, Reading reading) {
     const config::Facts facts = facts_of(links, addresses);
     config::LoadResult loaded = config::load(paths, facts);
-    if (!loaded.ok()) return {{}, {}, config::format(loaded.problems)};
+    const auto fatal = [&] {
+        return std::any_of(loaded.problems.begin(), loaded.problems.end(),
+                           [](const config::Problem& problem) { return !problem.warning && !problem.momentary; });
+    };
+    // No daemon is worse than one with an address in conflict, which it tells and does not touch; the reload that
+    // follows a start says what is wrong.
+    if (fatal() && reading == Reading::at_start) loaded = config::load(paths, std::nullopt);
+    if (fatal()) return {{}, {}, config::format(loaded.problems)};
     if (loaded.revision == 0 && reading == Reading::running) {
         // A hand edit becomes a revision, so that it can be found again. Not being able to keep it is no reason not to
         // run.

@@ -45,7 +45,7 @@ struct Setup {
 // Interfaces with their own addresses: floating IPs that a heartbeatd put there are left out.
 config::Facts facts_of(const std::vector<net::Link>& links, const std::vector<net::Address>& addresses);
 
-// `loaded` must be ok(). `cluster_id`: 16 bytes, empty without a key.
+// `loaded` must be ok(), or have momentary errors only. `cluster_id`: 16 bytes, empty without a key.
 Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, const std::string& cluster_id);
 
 }  // namespace lbcluster::heartbeat
