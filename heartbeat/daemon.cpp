@@ -99,7 +99,9 @@ Daemon::Daemon(boost::asio::io_context& io, config::Paths paths)
       end_timer_(io),
       dump_timer_(io) {}
 
-Daemon::~Daemon() = default;
+Daemon::~Daemon() {
+    if (files_) files_->stop();  // what runs there uses the rest
+}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, const config::Paths& paths) {
     std::unique_ptr<Daemon> daemon(new Daemon(io, paths));
@@ -241,10 +243,13 @@ void Daemon::start() {
     for (const auto& link : links_) link->start();
     pinger_->set_nodes(setup_.settings.ping_nodes);
     prober_->set_addresses(watched());
-    watcher_ = std::make_unique<config::Watcher>(io_, paths_, [this] { reload(); });
-    if (auto watching = watcher_->start(); !watching) {
-        spdlog::warn("{}: changes of the configuration are taken up on SIGHUP only", watching.error().message);
-    }
+    watcher_ = std::make_unique<config::Watcher>(files_->io(), paths_,
+                                                 [this] { boost::asio::post(io_, [this] { reload(); }); });
+    files_->run([this] {
+        if (auto watching = watcher_->start(); !watching) {
+            spdlog::warn("{}: changes of the configuration are taken up on SIGHUP only", watching.error().message);
+        }
+    });
     wait_for_signal();
     wait_for_timer();
     tick();

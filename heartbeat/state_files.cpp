@@ -51,9 +51,11 @@ FileThread::FileThread(boost::asio::io_context& daemon_io, std::string state_dir
     });
 }
 
-FileThread::~FileThread() {
+FileThread::~FileThread() { stop(); }
+
+void FileThread::stop() {
     io_.stop();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
 }
 
 void FileThread::run(std::function<void()> work) { boost::asio::post(io_, std::move(work)); }

@@ -42,6 +42,10 @@ class FileThread {
     void append_event(const bus::Event& event);
     // Any other blocking work, e.g. reading the configuration.
     void run(std::function<void()> work);
+    // For objects whose handlers block; made and started by run(), destroyed after stop().
+    [[nodiscard]] boost::asio::io_context& io() { return io_; }
+    // As the destructor; nothing runs afterwards.
+    void stop();
 
   private:
     void append(const bus::Event& event);
