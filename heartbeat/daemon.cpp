@@ -1,5 +1,6 @@
 #include "heartbeat/daemon.hpp"
 
+#include <grp.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -11,7 +12,9 @@
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstring>
+#include <future>
 #include <random>
+#include <thread>
 
 #include "heartbeat/realtime.hpp"
 #include "heartbeat/wire/serial_link.hpp"
@@ -50,6 +53,30 @@ void keep_applied(const config::Paths& paths, const config::LoadResult& loaded) 
     keep(applied.node_file(), loaded.node_text);
     keep(applied.cluster_file(), loaded.cluster_text);
 }
+
+// Asks for a group's number while others work: a directory service may take its time, or not answer at all.
+class GroupLookup {
+  public:
+    explicit GroupLookup(const std::string& name) : number_(answer_->get_future()) {
+        std::thread([name, answer = answer_] {
+            std::array<char, 16384> buffer{};
+            group entry{};
+            group* found = nullptr;
+            const bool known = ::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) == 0 && found;
+            answer->set_value(known ? std::to_string(entry.gr_gid) : "");
+        }).detach();
+    }
+    // As bus::ServerOptions::group; empty: no such group, or not known in time.
+    [[nodiscard]] std::string get() const {
+        if (number_.wait_for(200ms) == std::future_status::ready) return number_.get();
+        spdlog::warn("the group of the bus socket is not known in time: only root can read it");
+        return "";
+    }
+
+  private:
+    std::shared_ptr<std::promise<std::string>> answer_ = std::make_shared<std::promise<std::string>>();
+    std::shared_future<std::string> number_;
+};
 
 // At a start the files are only read; the reload that follows it keeps what it read.
 enum class Reading { at_start, running };
@@ -112,6 +139,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, cons
 // ---- start ----
 
 Result<void> Daemon::open() {
+    const GroupLookup readers("lbcluster");
     // Before the dump: what changes from now on waits in its socket for the first turn.
     auto monitor = net::Monitor::open(
         io_, {},
@@ -173,13 +201,11 @@ Result<void> Daemon::open() {
     if (worker_->netlink_port() != 0) monitor_->ignore(worker_->netlink_port());
 
     bus_ = std::make_unique<bus::Server>(
-        io_, bus::Server::Options{paths_.socket_of("heartbeatd"), "heartbeatd", LBCLUSTER_VERSION});
+        io_, bus::Server::Options{paths_.socket_of("heartbeatd"), "heartbeatd", LBCLUSTER_VERSION, readers.get()});
     bus_->on_call([this](const bus::Call& call, const bus::PeerCredentials&, bus::Server::Respond respond) {
         on_call(call, std::move(respond));
     });
     if (auto listening = bus_->listen(); !listening) return listening;
-
-    load_history();
 
     auto term = read_term(paths_.state_dir);
     if (!term) spdlog::warn("{}", term.error().message);
@@ -253,6 +279,7 @@ void Daemon::start() {
     wait_for_signal();
     wait_for_timer();
     tick();
+    load_history();
     const Instant now = boottime_now();
     core_->on_forwarder(now, true);  // nothing is forwarded by this daemon, so nothing is missing
     core_->on_leftovers(now, !leftovers_.empty());

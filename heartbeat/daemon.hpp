@@ -123,6 +123,8 @@ class Daemon {
     void publish_config();
     void tick();
     void load_history();
+    void take_history(const std::vector<bus::Event>& events);
+    void keep(bus::Event event);
     void put_on_bus(const bus::Event& event);
     void note(const std::string& kind, Severity severity, const std::string& text);
     [[nodiscard]] AddressTarget target() const;
@@ -173,6 +175,8 @@ class Daemon {
     std::map<std::uint64_t, bus::Server::Respond> calls_;
     std::uint64_t next_call_ = 1;
     std::uint64_t event_sequence_ = 0;
+    bool history_known_ = false;
+    std::vector<bus::Event> early_events_;  // without a number, until the history is known
     std::deque<std::uint64_t> events_on_bus_;
     std::map<std::string, std::uint64_t> counters_;
     std::vector<bus::Alarm> alarms_;  // of the shell itself

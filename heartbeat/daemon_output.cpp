@@ -82,7 +82,6 @@ void Daemon::act(const StoreStandby& store) {
 
 void Daemon::act(const Note& event) {
     bus::Event out;
-    out.set_sequence(++event_sequence_);
     out.set_time_ms(realtime_ms_now());
     out.set_node(setup_.settings.node);
     out.set_kind(event.kind);
@@ -91,8 +90,14 @@ void Daemon::act(const Note& event) {
     for (const auto& [name, value] : event.inputs) (*out.mutable_inputs())[name] = value;
     const auto level = event.severity == Severity::info ? spdlog::level::info : spdlog::level::warn;
     spdlog::log(level, "event={} {}", event.kind, event.text);
-    files_->append_event(out);
-    put_on_bus(out);
+    if (history_known_) keep(std::move(out));
+    else if (early_events_.size() < events_kept) early_events_.push_back(std::move(out));
+}
+
+void Daemon::keep(bus::Event event) {
+    event.set_sequence(++event_sequence_);
+    files_->append_event(event);
+    put_on_bus(event);
     publish_soon();
 }
 
@@ -111,13 +116,22 @@ void Daemon::put_on_bus(const bus::Event& event) {
 
 // The newest events of earlier lives, so that the history does not begin with each start.
 void Daemon::load_history() {
-    auto kept = bus::read_event_file(paths_.state_dir + "/events.jsonl");
-    if (!kept) return;
-    for (bus::Event& event : kept->events) {
+    files_->run([this] {
+        auto kept = bus::read_event_file(paths_.state_dir + "/events.jsonl");
+        boost::asio::post(io_, [this, events = kept ? std::move(kept->events) : std::vector<bus::Event>()] {
+            if (!ended_) take_history(events);
+        });
+    });
+}
+
+void Daemon::take_history(const std::vector<bus::Event>& events) {
+    for (const bus::Event& event : events) {
         if (event.sequence() <= event_sequence_) continue;  // numbers only grow; a damaged line is passed over
         event_sequence_ = event.sequence();
         put_on_bus(event);
     }
+    history_known_ = true;
+    for (bus::Event& event : std::exchange(early_events_, {})) keep(std::move(event));
 }
 
 void Daemon::note(const std::string& kind, Severity severity, const std::string& text) {

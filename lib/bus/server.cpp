@@ -14,6 +14,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <optional>
@@ -83,6 +84,12 @@ std::string deterministic(const Item& item) {
 std::optional<gid_t> group_id(const std::string& name) {
     if (name.empty()) {
         return std::nullopt;
+    }
+    // By number: nobody has to be asked, and asking may take long.
+    gid_t number = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (error == std::errc{} && end == name.data() + name.size()) {
+        return number;
     }
     std::vector<char> buffer(16384);
     group entry{};
