@@ -242,12 +242,8 @@ void Daemon::open_links(KeyRing keys) {
 void Daemon::become_realtime() {
     const auto warn = [&](const std::string& id, const std::string& what, const std::string& why) {
         if (why.empty()) return;
-        bus::Alarm alarm;
-        alarm.set_id(id);
-        alarm.set_since_ms(realtime_ms_now());
-        alarm.set_text(what + " (" + why + "): a loaded machine may be late with its heartbeats");
-        alarm.set_action("start heartbeatd with CAP_SYS_NICE and CAP_IPC_LOCK, as the packaged unit does");
-        alarms_.push_back(std::move(alarm));
+        raise_alarm(id, what + " (" + why + "): a loaded machine may be late with its heartbeats",
+                    "start heartbeatd with CAP_SYS_NICE and CAP_IPC_LOCK, as the packaged unit does");
         spdlog::warn("{}: {}", what, why);
     };
     warn("not-realtime", "no real-time priority", set_realtime(::pthread_self(), heartbeat_priority));

@@ -127,6 +127,9 @@ class Daemon {
     void keep(bus::Event event);
     void put_on_bus(const bus::Event& event);
     void note(const std::string& kind, Severity severity, const std::string& text);
+    // An alarm of the shell, in `status` until it is cleared. Raised again: the newer text.
+    void raise_alarm(const std::string& id, const std::string& text, const std::string& action);
+    void clear_alarm(const std::string& id);
     [[nodiscard]] AddressTarget target() const;
     [[nodiscard]] std::vector<AddressProber::Watched> watched() const;
     [[nodiscard]] WorkerOptions worker_options() const;

@@ -1,6 +1,7 @@
 // The second half of Daemon: carrying out what the core decided, and publishing.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
 
@@ -75,9 +76,30 @@ void Daemon::act(const StoreTerm& store) {
 }
 
 void Daemon::act(const StoreStandby& store) {
-    files_->write_standby(store.standby, [](const Result<void>& result) {
-        if (!result) spdlog::error("{}", result.error().message);
+    files_->write_standby(store.standby, [this, standby = store.standby](const Result<void>& result) {
+        if (result) return clear_alarm("standby-not-stored");
+        spdlog::error("{}", result.error().message);
+        raise_alarm("standby-not-stored",
+                    std::string(standby ? "standby" : "the end of standby") +
+                        " holds until the next start only: " + result.error().message,
+                    result.error().hint + ", then give the command again");
     });
+}
+
+void Daemon::raise_alarm(const std::string& id, const std::string& text, const std::string& action) {
+    auto found = std::find_if(alarms_.begin(), alarms_.end(), [&](const bus::Alarm& a) { return a.id() == id; });
+    if (found == alarms_.end()) {
+        found = alarms_.emplace(alarms_.end());
+        found->set_id(id);
+        found->set_since_ms(realtime_ms_now());
+    }
+    found->set_text(text);
+    found->set_action(action);
+    publish_soon();
+}
+
+void Daemon::clear_alarm(const std::string& id) {
+    if (std::erase_if(alarms_, [&](const bus::Alarm& alarm) { return alarm.id() == id; }) > 0) publish_soon();
 }
 
 void Daemon::act(const Note& event) {

@@ -24,6 +24,19 @@ Error failed(const std::string& what, const std::string& path) {
     return {what + " " + path + ": " + std::strerror(errno), "check space and permissions of the state folder", errno};
 }
 
+Result<void> remove_file(const std::string& folder, const std::string& path) {
+    if (::unlink(path.c_str()) != 0) {
+        if (errno == ENOENT) return {};
+        return failed("cannot remove", path);
+    }
+    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool synced = fd >= 0 && ::fsync(fd) == 0;
+    Result<void> result;
+    if (!synced) result = failed("cannot remove", path);
+    if (fd >= 0) ::close(fd);
+    return result;
+}
+
 }  // namespace
 
 Result<std::uint64_t> read_term(const std::string& state_dir) {
@@ -72,7 +85,7 @@ void FileThread::write_standby(bool standby, Done done) {
         Result<void> result;
         const std::string path = state_dir_ + "/standby";
         if (standby) result = config::write_atomically(path, "by the operator\n", 0600);
-        else if (::unlink(path.c_str()) != 0 && errno != ENOENT) result = failed("cannot remove", path);
+        else result = remove_file(state_dir_, path);
         boost::asio::post(daemon_io_, [done, result = std::move(result)] { done(result); });
     });
 }

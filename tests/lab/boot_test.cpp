@@ -1,4 +1,6 @@
 // Starting: alone, together, while cut (HA-1, HA-2, HA-7).
+#include <filesystem>
+
 #include "tests/lab/pair_test.hpp"
 
 namespace lbcluster::lab {
@@ -67,6 +69,21 @@ TEST_F(Boot, WithAFloatingIpThatAnInterfaceHas) {
     EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", vip); }, 5s)) << pair().log("lb1");
     EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "config-invalid"); }, 3s));
     EXPECT_EQ(pair().daemon("lb1").starts(), 1U);
+}
+
+// HA-6: a standby that the disk did not take is in force, and told.
+TEST_F(Boot, AStandbyThatCannotBeStoredIsAlarmed) {
+    make({});
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1"));
+    const std::string in_the_way = pair().state_dir("lb2") + "/standby";
+    std::filesystem::create_directories(in_the_way + "/full");  // no file can take its place
+    ASSERT_EQ(pair().cli("lb2", {"standby"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb2", "standby-not-stored"); }, 3s));
+    EXPECT_EQ(pair().activity("lb2"), "standby");
+    std::filesystem::remove_all(in_the_way);
+    ASSERT_EQ(pair().cli("lb2", {"unstandby"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb2", "standby-not-stored"); }, 3s));
 }
 
 // HA-5: a restart on command, and signals at any moment of it.
