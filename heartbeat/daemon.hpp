@@ -178,6 +178,7 @@ class Daemon {
     std::map<std::uint64_t, bus::Server::Respond> calls_;
     std::uint64_t next_call_ = 1;
     std::uint64_t event_sequence_ = 0;
+    std::uint64_t events_not_stored_ = 0;  // since the last one that was
     bool history_known_ = false;
     std::vector<bus::Event> early_events_;  // without a number, until the history is known
     std::deque<std::uint64_t> events_on_bus_;

@@ -118,7 +118,15 @@ void Daemon::act(const Note& event) {
 
 void Daemon::keep(bus::Event event) {
     event.set_sequence(++event_sequence_);
-    files_->append_event(event);
+    files_->append_event(event, [this](const Result<void>& result) {
+        if (result) {
+            events_not_stored_ = 0;
+            return clear_alarm("events-not-stored");
+        }
+        raise_alarm("events-not-stored",
+                    std::to_string(++events_not_stored_) + " events are not in the history: " + result.error().message,
+                    result.error().hint);
+    });
     put_on_bus(event);
     publish_soon();
 }

@@ -39,7 +39,7 @@ class FileThread {
     void write_term(std::uint64_t term, Done done);
     void write_standby(bool standby, Done done);
     // Bounded: when the disk hangs, events beyond 1000 waiting ones are not written (they stay on the bus).
-    void append_event(const bus::Event& event);
+    void append_event(const bus::Event& event, Done done);
     // Any other blocking work, e.g. reading the configuration.
     void run(std::function<void()> work);
     // For objects whose handlers block; made and started by run(), destroyed after stop().
@@ -48,7 +48,7 @@ class FileThread {
     void stop();
 
   private:
-    void append(const bus::Event& event);
+    Result<void> append(const bus::Event& event);
 
     boost::asio::io_context& daemon_io_;
     std::string state_dir_;

@@ -86,6 +86,21 @@ TEST_F(Boot, AStandbyThatCannotBeStoredIsAlarmed) {
     EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb2", "standby-not-stored"); }, 3s));
 }
 
+// OB-1: a history that cannot be written is told; the node serves.
+TEST_F(Boot, EventsThatCannotBeStoredAreAlarmed) {
+    PairSpec spec;
+    spec.single = true;
+    make(spec);
+    const std::string in_the_way = pair().state_dir("lb1") + "/events.jsonl";
+    std::filesystem::create_directories(in_the_way);
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1", 5s));
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "events-not-stored"); }, 3s));
+    std::filesystem::remove_all(in_the_way);
+    ASSERT_EQ(pair().cli("lb1", {"floating-ip", "add", "10.77.0.201"}).exit_code, 0);  // another event
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", "events-not-stored"); }, 3s));
+}
+
 // HA-5: a restart on command, and signals at any moment of it.
 TEST_F(Boot, NoSignalIsLostDuringARestart) {
     PairSpec spec;
