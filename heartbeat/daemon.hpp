@@ -117,6 +117,7 @@ class Daemon {
     void act(const Restart& restart);
     void act(const Stop& stop);
     void end(Ending ending, Duration after);
+    void finish_end_soon();
     void finish_end();
     void publish();
     void publish_soon();

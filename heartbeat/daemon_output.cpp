@@ -198,12 +198,22 @@ void Daemon::end(Ending ending, Duration after) {
     end_timer_.expires_after(after);
     end_timer_.async_wait([this, ending](const boost::system::error_code& error) {
         if (error || (ending == Ending::restart && stopping_)) return;
-        // From here on signals wait for the next life; those that were taken before are handled first.
-        hold_signals(true);
-        end_timer_.expires_after(1ms);
-        end_timer_.async_wait([this](const boost::system::error_code& cancelled) {
-            if (!cancelled) finish_end();
+        if (ending == Ending::stopped) return finish_end_soon();
+        // A process that waits for a disk can neither end nor start anew. Until the disk has answered heartbeats go on.
+        files_->run([this] {
+            boost::asio::post(io_, [this] {
+                if (!stopping_ && !ended_) finish_end_soon();
+            });
         });
+    });
+}
+
+// From here on signals wait for the next life; those that were taken before are handled first.
+void Daemon::finish_end_soon() {
+    hold_signals(true);
+    end_timer_.expires_after(1ms);
+    end_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error) finish_end();
     });
 }
 
@@ -302,7 +312,7 @@ void Daemon::publish_config() {
 // Once a second: the published ages, and the supervisor's watchdog, which is to bark when this loop hangs.
 void Daemon::tick() {
     publish();
-    if (watched_) files_->run([] { notify_supervisor("WATCHDOG=1"); });
+    if (watched_) notify_supervisor_at_once("WATCHDOG=1");
     tick_timer_.expires_after(1s);
     tick_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error && !ended_) tick();
