@@ -198,7 +198,11 @@ Result<void> Server::Impl::listen() {
     LBC_ASSERT(!listening_);
     const auto slash = options_.path.rfind('/');
     if (slash != std::string::npos && slash > 0) {
-        ::mkdir(options_.path.substr(0, slash).c_str(), 0755);  // a failure shows in the next step, with its reason
+        const std::string folder = options_.path.substr(0, slash);
+        // A failure shows in the next step, with its reason. Whoever may read the socket must get there.
+        if (::mkdir(folder.c_str(), 0755) == 0) {
+            ::chmod(folder.c_str(), 0755);
+        }
     }
     if (auto locked = lock(); !locked.ok()) {
         return locked;
