@@ -41,7 +41,7 @@ TEST_F(Boot, SingleNodeServesAtOnce) {
     EXPECT_EQ(pair().status("lb1")["peer"]["state"].text(), "none");
 }
 
-// HA-3, HA-5: the LAN has no address yet (no DHCP, no cable): heartbeatd runs, and serves when the address is there.
+// HA-3: the LAN has no address yet (no DHCP, no cable): heartbeatd runs, and serves when the address is there.
 TEST_F(Boot, WithoutTheNetworkOfAFloatingIp) {
     PairSpec spec;
     spec.single = true;
@@ -86,7 +86,7 @@ TEST_F(Boot, AStandbyThatCannotBeStoredIsAlarmed) {
     EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb2", "standby-not-stored"); }, 3s));
 }
 
-// OB-1: a history that cannot be written is told; the node serves.
+// A history that cannot be written is told; the node serves.
 TEST_F(Boot, EventsThatCannotBeStoredAreAlarmed) {
     PairSpec spec;
     spec.single = true;
@@ -101,7 +101,26 @@ TEST_F(Boot, EventsThatCannotBeStoredAreAlarmed) {
     EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", "events-not-stored"); }, 3s));
 }
 
-// HA-5: a restart on command, and signals at any moment of it.
+TEST_F(Boot, TheHistoryGoesBackBeforeTheRotationOfItsFile) {
+    PairSpec spec;
+    spec.single = true;
+    make(spec);
+    const auto line = [](int number, const char* text) {
+        return "{\"sequence\":" + std::to_string(number) +
+               ",\"time\":1700000000000,\"node\":\"lb1\",\"kind\":\"note\",\"severity\":\"info\",\"text\":\"" + text +
+               "\"}\n";
+    };
+    write_file(pair().state_dir("lb1") + "/events.jsonl.1", line(1, "the oldest") + line(2, "before it"));
+    write_file(pair().state_dir("lb1") + "/events.jsonl", line(3, "after it"));
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1", 5s));
+    const std::string events = pair().cli("lb1", {"events"}).out;
+    for (const char* text : {"the oldest", "before it", "after it"}) {
+        EXPECT_NE(events.find(text), std::string::npos) << text << " in\n" << events;
+    }
+}
+
+// HA-6: a restart on command, and signals at any moment of it.
 TEST_F(Boot, NoSignalIsLostDuringARestart) {
     PairSpec spec;
     spec.single = true;
