@@ -102,7 +102,10 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
     s.ping_nodes = heartbeat.ping_nodes;
     for (const config::FloatingIp& ip : config::all_floating_ips(loaded.effective_cluster)) {
         if (ip.has_enabled() && !ip.enabled()) continue;
-        const auto prefix = IpPrefix::parse(ip.address());
+        auto prefix = IpPrefix::parse(ip.address());
+        // In the kernel as a host address, whatever its network: an address with a network of its own can become the
+        // one that the interface's own address depends on, and takes it along when it goes.
+        if (prefix) prefix->length = prefix->address.is_v4() ? 32 : 128;
         const auto interface = config::resolve_interface(ip, node, facts);
         if (prefix && interface) s.floating_ips.push_back({*prefix, *interface, ip.label()});
         else if (prefix) out.without_interface.push_back(prefix->address.to_string());

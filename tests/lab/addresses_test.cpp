@@ -123,6 +123,23 @@ TEST_F(Addresses, AnIpv6LinkComesBackWithItsInterface) {
     EXPECT_EQ(pair().activity("lb1"), "active");
 }
 
+// The floating IP is there before the interface's own address, and goes before it: that one stays.
+TEST_F(Addresses, ReleasingOneTakesNoOtherAlong) {
+    PairSpec spec;
+    spec.single = true;
+    spec.floating_ips = {"{address: 10.77.0.200/24, interface: eth0}"};
+    make(spec);
+    must_run(&lab_.host("lb1"), {"sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=0"});
+    must_run(&lab_.host("lb1"), {"sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=0"});
+    lab_.ip("lb1", "addr del 10.77.0.11/24 dev eth0\n");
+    pair().start();
+    ASSERT_TRUE(pair().wait_settled("lb1", 5s));
+    lab_.ip("lb1", "addr add 10.77.0.11/24 dev eth0\n");
+    EXPECT_EQ(pair().daemon("lb1").stop(), 0);
+    EXPECT_FALSE(lab_.holds("lb1", vip));
+    EXPECT_TRUE(lab_.holds("lb1", "10.77.0.11"));
+}
+
 TEST_F(Addresses, InterfaceRenamedAndBack) {
     begin({});
     if (HasFatalFailure()) return;
