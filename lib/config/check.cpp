@@ -74,6 +74,12 @@ void check_udp_link(const Link& link, const std::string& path, const Reporter& r
         if (why != nullptr) report.error(path + "." + key, (**address).to_string() + " is " + why, "");
     }
     if (!local || !peer) return;
+    for (const auto& [address, key] : {std::pair{&local, "local"}, std::pair{&peer, "peer"}}) {
+        if (link.has_interface() || (**address).is_v4() || !(**address).is_link_local()) continue;
+        report.error(path + "." + key,
+                     (**address).to_string() + " is a link-local address, which any interface may have",
+                     "say which one by 'interface'");
+    }
     if (local->is_v4() != peer->is_v4()) {
         report.error(path + ".peer", "local and peer are of different families", "use IPv4 for both or IPv6 for both");
     } else if (*local == *peer) {
@@ -292,6 +298,9 @@ void check_ping_nodes(const NodeFile* node, const ClusterFile& cluster, const st
                          "remove one of them");
         } else if (why != nullptr) {
             report.error(path, address->to_string() + " is " + why, hint);
+        } else if (!address->is_v4() && address->is_link_local()) {
+            report.error(path, address->to_string() + " is a link-local address, which any interface may have",
+                         "use the machine's other address");
         } else if (owner != taken.end()) {
             report.error(path, address->to_string() + " is " + owner->second, hint);
         }

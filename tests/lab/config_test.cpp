@@ -149,6 +149,24 @@ TEST_F(Config, FloatingIpsAreAddedAndDeletedByTheCli) {
     expect_nobody_noticed();
 }
 
+TEST_F(Config, LinkLocalAddressesNeedAnInterface) {
+    PairSpec spec;
+    make(spec);
+    const auto check = [&](const std::string& link, const std::string& ping_node) {
+        spec.links = {{link, link}};
+        spec.ping_nodes = {ping_node};
+        write_file(pair().config_dir("lb1") + "/node.yaml", node_yaml(spec, "lb1"));
+        write_file(file("lb1"), cluster_yaml(spec));
+        const Outcome outcome = pair().cli("lb1", {"config", "check"});
+        return std::pair(outcome.exit_code, outcome.out + outcome.err);
+    };
+    const auto [code, text] = check("{local: 'fe80::11', peer: 'fe80::12'}", "10.77.0.1");
+    EXPECT_EQ(code, 3) << text;
+    EXPECT_NE(text.find("links[0].local"), std::string::npos) << text;
+    EXPECT_EQ(check("{interface: eth0, local: 'fe80::11', peer: 'fe80::12'}", "10.77.0.1").first, 0);
+    EXPECT_EQ(check("{interface: eth0, local: 'fe80::11', peer: 'fe80::12'}", "fe80::1").first, 3);
+}
+
 TEST_F(Config, WithoutDaemonTheCliSaysSo) {
     make({});
     const Outcome outcome = pair().cli("lb1", {"status"});
