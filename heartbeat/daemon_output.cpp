@@ -28,6 +28,28 @@ const char* word(Severity severity) {
     }
     return "info";
 }
+// A frame of the bus takes 256 KiB: four thousand addresses without reasons, but not with them.
+void make_fit(bus::NodeStatus& status) {
+    constexpr int alarms_max = 100;
+    constexpr std::size_t bytes_max = 240 * 1024;
+    auto& alarms = *status.mutable_alarms();
+    int of_addresses = 0;
+    const auto left_out = std::remove_if(alarms.begin(), alarms.end(), [&](const bus::Alarm& alarm) {
+        return (alarm.id().starts_with("address/") || alarm.id().starts_with("no-interface/")) &&
+               ++of_addresses > alarms_max;
+    });
+    if (left_out != alarms.end()) {
+        alarms.erase(left_out, alarms.end());
+        bus::Alarm& alarm = *status.add_alarms();
+        alarm.set_id("more-addresses");
+        alarm.set_text(std::to_string(of_addresses - alarms_max) + " more floating IPs have an alarm");
+        alarm.set_action("see to those that are shown, and to the state of each address");
+    }
+    if (status.ByteSizeLong() <= bytes_max) return;
+    for (auto& ip : *status.mutable_floating_ips()) ip.clear_error();
+    if (status.ByteSizeLong() <= bytes_max) return;
+    for (auto& ip : *status.mutable_floating_ips()) ip.clear_label();
+}
 }  // namespace
 
 void Daemon::carry_out() {
@@ -301,6 +323,7 @@ void Daemon::publish() {
     }
     (*status.mutable_counters())["dropped_stranger"] = strangers;
     (*status.mutable_counters())["send_errors"] = send_errors;
+    make_fit(status);
     bus_->set(std::move(item));
 }
 

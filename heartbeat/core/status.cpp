@@ -227,15 +227,14 @@ void Core::fill_status(Instant now, const std::function<std::uint64_t(Instant)>&
     }
     const std::set<IpAddress> held(addresses_.held.begin(), addresses_.held.end());
     const auto refused = conflicts_.refused();
+    const std::map<IpAddress, std::string> failed(addresses_.failed.begin(), addresses_.failed.end());
     for (const FloatingIp& ip : settings_.floating_ips) {
         bus::FloatingIpStatus& shown = *status.add_floating_ips();
         shown.set_address(ip.address.address.to_string());
         shown.set_interface(ip.interface);
         shown.set_label(ip.label);
         shown.set_held(held.contains(ip.address.address));
-        for (const auto& [address, why] : addresses_.failed) {
-            if (address == ip.address.address) shown.set_error(why);
-        }
+        if (const auto why = failed.find(ip.address.address); why != failed.end()) shown.set_error(why->second);
         if (const auto stranger = refused.find(ip.address.address); stranger != refused.end()) {
             shown.set_error("used by " + stranger->second.to_string());
         }
