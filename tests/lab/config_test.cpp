@@ -349,42 +349,6 @@ TEST_F(Config, TheKeyChangesWithoutAGap) {
     expect_nobody_noticed();
 }
 
-// HA-1: a key is changed on a running pair: the new one behind the old one on both, then before it, then alone.
-TEST_F(Config, TheKeyChangesWithoutAGap) {
-    begin({});
-    if (HasFatalFailure()) return;
-    const auto key_file = [&](const std::string& node) { return pair().state_dir(node) + "/keys/heartbeat.key"; };
-    const auto times_changed = [&](const std::string& node) {
-        const std::string text = pair().cli(node, {"events", "--json"}).out;
-        std::size_t count = 0;
-        for (auto at = text.find("keys-changed"); at != std::string::npos; at = text.find("keys-changed", at + 1))
-            ++count;
-        return count;
-    };
-    const std::string before = read_file(key_file("lb1"));
-    const std::string cluster = before.substr(0, before.find('\n') + 1);
-    const std::string old_key = before.substr(cluster.size());
-    const std::string new_key = "key: " + std::string(62, 'a') + "01\n";
-    const std::vector<unsigned> starts{pair().daemon("lb1").starts(), pair().daemon("lb2").starts()};
-    const double term = pair().status("lb1")["node"]["term"].number();
-    std::size_t changes = 0;
-    for (const std::string& keys : {old_key + new_key, new_key + old_key, new_key}) {
-        ++changes;
-        for (const std::string node : {"lb1", "lb2"}) {
-            write_file(key_file(node) + ".new", cluster + keys, 0600);
-            std::filesystem::rename(key_file(node) + ".new", key_file(node));
-            if (node == "lb1") pair().daemon(node).signal(SIGHUP);  // lb2 notices by itself
-            ASSERT_TRUE(wait_until([&] { return times_changed(node) >= changes; }, 5s)) << node << " " << changes;
-        }
-    }
-    std::this_thread::sleep_for(2s);  // longer than deadtime: a peer that is not understood is dead by then
-    EXPECT_EQ(pair().status("lb1")["peer"]["state"].text(), "alive");
-    EXPECT_EQ(counter_of(pair(), "lb1", "dropped_unknown-key"), 0U);
-    EXPECT_EQ(pair().status("lb1")["node"]["term"].number(), term);
-    EXPECT_EQ((std::vector<unsigned>{pair().daemon("lb1").starts(), pair().daemon("lb2").starts()}), starts);
-    expect_nobody_noticed();
-}
-
 TEST_F(Config, EveryChangingVerbIsRefusedOnThePassive) {
     begin({});
     if (HasFatalFailure()) return;
