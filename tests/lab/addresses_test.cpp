@@ -164,6 +164,21 @@ TEST_F(Addresses, MissingInterfaceIsReported) {
     EXPECT_GE(pair().status("lb1")["alarms"].size(), 1U) << outcome.out;
 }
 
+// Each has a reason and an alarm: more than a frame of the bus takes.
+TEST_F(Addresses, ThousandsInTroubleAreShown) {
+    PairSpec spec;
+    spec.single = true;
+    for (int i = 0; i < 3000; ++i) spec.floating_ips.push_back("fd99::1:" + std::to_string(1 + i));
+    make(spec);
+    must_run(&lab_.host("lb1"), {"sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1"});  // the kernel refuses them
+    pair().start();
+    ASSERT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "more-addresses"); }, 15s));
+    EXPECT_TRUE(wait_until([&] { return pair().activity("lb1") == "active"; }, 5s));
+    const Json addresses = pair().status("lb1")["floating_ips"];
+    EXPECT_EQ(addresses.size(), 3001U);
+    EXPECT_TRUE(lab_.holds("lb1", vip));
+}
+
 // HA-3: never an address that an interface owns itself.
 TEST_F(Addresses, OwnAddressOfAnInterfaceIsRefused) {
     PairSpec spec;
