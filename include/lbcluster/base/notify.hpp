@@ -5,4 +5,4 @@ namespace lbcluster {
 void notify_supervisor(const char* state);
 // For a thread that must not wait: not told if the supervisor is behind with reading.
 void notify_supervisor_at_once(const char* state);
-}
+}  // namespace lbcluster
