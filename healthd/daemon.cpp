@@ -147,10 +147,7 @@ void Daemon::start() {
             if (item.key() == "node" && !item.removed()) on_node_status(item.node());
         }
     });
-    heartbeatd_->on_lost([this](const Error&) {
-        core_->on_environment(boottime_now(), std::nullopt, actions_);
-        carry_out();
-    });
+    heartbeatd_->on_lost([this](const Error&) { on_environment(std::nullopt); });
     heartbeatd_->start();
     wait_for_signal();
     wait_for_timer();
@@ -204,9 +201,15 @@ void Daemon::on_agent_done(Id id, const Outcome& outcome) {
     carry_out();
 }
 
-void Daemon::on_node_status(const bus::NodeStatus& status) {
-    core_->on_environment(boottime_now(), environment_of(status), actions_);
+void Daemon::on_environment(const std::optional<Environment>& environment) {
+    const Instant now = boottime_now();
+    core_->on_environment(now, environment, actions_);
     carry_out();
+    if (core_->holding(now) != held_) publish_health();
+}
+
+void Daemon::on_node_status(const bus::NodeStatus& status) {
+    on_environment(environment_of(status));
     notifier_.on_role(status);
 }
 

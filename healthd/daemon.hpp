@@ -77,6 +77,7 @@ class Daemon {
     void step();
     void on_outcome(Id id, std::uint32_t leaf, Outcome outcome);
     void on_agent_done(Id id, const Outcome& outcome);
+    void on_environment(const std::optional<Environment>& environment);
     void on_node_status(const bus::NodeStatus& status);
     void on_call(const bus::Call& call, bus::Server::Respond respond);
     void probe_now(const bus::ProbeNow& call, bus::Server::Respond respond);

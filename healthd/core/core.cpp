@@ -262,6 +262,7 @@ void Core::begin(Instant now, Id id, Actions& out) {
     if (auto* state = std::get_if<TargetState>(&job.what)) {
         for (LeafState& leaf : state->leaves) leaf.stage = LeafState::Stage::waiting;
         state->next_leaf = 0;
+        state->timed_out = false;
         agenda_.set(id, now + state->target.timeout);
         return start_leaves(now, id, out);
     }
@@ -305,6 +306,7 @@ void Core::time_out(Instant now, Id id, Actions& out) {
         const Duration timeout = std::get<AgentState>(job.what).agent.timeout();
         return agent_silent(now, id, timeout_reason("", timeout), out);
     }
+    state->timed_out = true;
     for (std::uint32_t leaf = 0; leaf < state->leaves.size(); ++leaf) {
         LeafState& one = state->leaves[leaf];
         if (one.stage == LeafState::Stage::running) {
@@ -366,7 +368,7 @@ void Core::finish(Instant now, Id id, Finding finding, Actions& out) {
     ++counters_.rounds;
     if (finding == Finding::down) {
         ++counters_.failures;
-        const std::string excuse = guard_.excuse(now, job.start, state.target.timeout);
+        const std::string excuse = guard_.excuse(now, job.start, state.target.timeout, state.timed_out);
         if (!excuse.empty()) {
             ++counters_.excused;
             finding = Finding::unusable;

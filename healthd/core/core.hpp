@@ -141,8 +141,9 @@ struct TargetState {
     std::vector<LeafState> leaves;
     std::size_t next_leaf = 0;  // first one of this round that has not begun
     std::size_t running = 0;
-    bool wasted = false;  // the round before said nothing
-    Instant counted{};    // when a round that counts last ended; else the beginning
+    bool timed_out = false;  // this round
+    bool wasted = false;     // the round before said nothing
+    Instant counted{};       // when a round that counts last ended; else the beginning
 };
 struct AgentState {
     Agent agent;

@@ -52,12 +52,12 @@ std::string Guard::holding(Instant now) const {
     return out;
 }
 
-std::string Guard::excuse(Instant now, Instant round_start, Duration timeout) const {
+std::string Guard::excuse(Instant now, Instant round_start, Duration timeout, bool timed_out) const {
     std::string held = holding(now);
     if (!held.empty()) return held;
     // Began under a hold that has ended since, by itself or by its limit.
     if (round_start < held_until_ || round_start < std::min(hold_end(), now)) return "the network was just back";
-    const Duration tolerable = std::max<Duration>(stall_min, timeout / 4);
+    const Duration tolerable = timed_out ? std::max<Duration>(stall_min, timeout / 4) : timeout;
     const bool stalled = std::any_of(stalls_.begin(), stalls_.end(), [&](const Stall& stall) {
         return stall.end > round_start && stall.length > tolerable;
     });

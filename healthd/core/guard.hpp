@@ -7,8 +7,10 @@
 //                 neighbour tables need a moment). At most for hold_max, counted from the appearance of each reason:
 //                 what lasts longer is how the network is now, and nothing may stay green for ever.
 //                 No heartbeatd, no hold: without its view there is no evidence.
-//   stalls        our own deadlines that came late. A failure of a round that saw a stall of more than a quarter of its
-//                 timeout (at least 50 ms) is void.
+//   stalls        our own deadlines that came late. A round that ran into its deadline is void if it saw a stall of
+//   more
+//                 than a quarter of its timeout (at least 50 ms); one that failed otherwise if the stall was longer
+//                 than all of its timeout: a refused connection is refused, however late we look.
 // Successes always count.
 #pragma once
 
@@ -44,7 +46,7 @@ class Guard {
     // Why failures are held back now; empty: they count.
     [[nodiscard]] std::string holding(Instant now) const;
     // Why a failure of this round would not count; empty: it counts.
-    [[nodiscard]] std::string excuse(Instant now, Instant round_start, Duration timeout) const;
+    [[nodiscard]] std::string excuse(Instant now, Instant round_start, Duration timeout, bool timed_out) const;
 
   private:
     struct Stall {

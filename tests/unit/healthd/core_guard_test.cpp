@@ -134,6 +134,20 @@ TEST_F(Guarded, AStallIsNotTheServersFault) {
     EXPECT_EQ(rig.changes.size(), 2U) << "only the first verdicts";
 }
 
+TEST(Stall, ExcusesWhatItCanHaveCaused) {
+    Guard guard;
+    const Instant start{100s};
+    guard.on_late(start + 1s, start + 1s + 300ms);
+    const Instant end = start + 2s;
+    EXPECT_EQ(guard.excuse(end, start, 1s, true), "healthd itself was late");
+    EXPECT_EQ(guard.excuse(end, start, 1s, false), "") << "refused is refused";
+    EXPECT_EQ(guard.excuse(end, start, 2s, true), "") << "there was time enough";
+    EXPECT_EQ(guard.excuse(end, start, 200ms, false), "healthd itself was late") << "longer than all of it";
+    EXPECT_EQ(guard.excuse(end, start + 1s + 300ms, 100ms, true), "") << "it began after the stall";
+    guard.on_late(start + 3s, start + 3s + 40ms);
+    EXPECT_EQ(guard.excuse(start + 4s, start + 2s, 100ms, true), "") << "forty milliseconds are nothing";
+}
+
 TEST(Stall, MakesNoHerd) {
     Rig rig({"lb1", 3, 10000});
     std::vector<Target> targets;
