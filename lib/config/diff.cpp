@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lbcluster/base/assert.hpp"
 #include "lbcluster/config/store.hpp"
 #include "lib/config/mask.hpp"
 
@@ -40,6 +41,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 std::vector<Row> rows_of(const std::string& text, bool masked) {
     const auto lines = lines_of(text);
     const auto shown = masked ? lines_of(mask_lines(text)) : lines;
+    LBC_ASSERT(shown.size() == lines.size());
     std::vector<Row> rows;
     for (std::size_t i = 0; i < lines.size(); ++i) rows.push_back({lines[i], shown[i]});
     return rows;

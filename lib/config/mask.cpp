@@ -115,7 +115,10 @@ bool closes(std::string_view text, char quote) {
 bool hide(std::string_view line, Below& below, std::string& out) {
     const std::string_view text = trimmed(line);
     const std::size_t indent = text.empty() ? 0 : static_cast<std::size_t>(text.data() - line.data());
-    if (text.empty()) return true;
+    if (text.empty()) {
+        out += line;
+        return true;
+    }
     if (below.quote == 0 && !below.value_comes && indent <= below.column) return false;
     if (below.quote != 0 && closes(text, below.quote)) below.quote = 0;
     below.value_comes = below.value_comes && text == ":";

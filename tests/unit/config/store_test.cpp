@@ -449,6 +449,7 @@ TEST(Diff, ShowsNoSecrets) {
                               "-password: ***\n-x\n+password: ***\n+y\n"}) {
         EXPECT_NE(shown.find(there), std::string::npos) << there << shown;
     }
+    EXPECT_NE(unified_diff(Content{"password: |\n  ", {}}, Content{"", {}}, "x", "y"), "");
     // That a secret has changed is no secret.
     EXPECT_NE(unified_diff(Content{"password: a\n", {}}, Content{"password: b\n", {}}, "x", "y")
                   .find("-password: ***\n+password: ***\n"),
