@@ -2,6 +2,9 @@
 #include "lbcluster/bus/client.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
 
 #include "bus_fixture.hpp"
 #include "lbcluster/bus/request.hpp"
@@ -95,6 +98,11 @@ class FakeServer {
     void serve_one(const std::string& bytes) const {
         const int client = ::accept(fd_, nullptr, nullptr);
         EXPECT_EQ(::send(client, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+        // Closed with unread bytes of the client it would say ECONNRESET, perhaps before ours are read.
+        ::shutdown(client, SHUT_WR);
+        std::array<char, 256> rest{};
+        while (::recv(client, rest.data(), rest.size(), 0) > 0) {
+        }
         ::close(client);
     }
 
