@@ -2,6 +2,7 @@
 // and rendering. Whatever is accepted must read back the same from what is rendered of it, or this target aborts.
 #include <google/protobuf/util/message_differencer.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,6 +32,29 @@ const Facts& machine() {
     return facts;
 }
 
+// A description of a revision, and KEY=VALUE words, one a line: a word that is refused changes nothing.
+void read_revision(const std::string& text) {
+    Revision revision;
+    Positions positions;
+    Problems problems;
+    if (parse_yaml(text, "revision.yaml", revision, positions, problems)) round_trip(revision);
+}
+
+void assign_words(const std::string& text) {
+    VirtualService service;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        const std::string word = text.substr(at, end - at);
+        at = end + 1;
+        const std::size_t equals = word.find('=');
+        if (equals == std::string::npos) continue;
+        const VirtualService before = service;
+        const Problems problems = assign(service, word.substr(0, equals), word.substr(equals + 1));
+        for (const Problem& problem : problems) LBC_ASSERT(!format(problem).empty());
+        LBC_ASSERT(problems.empty() || google::protobuf::util::MessageDifferencer::Equals(before, service));
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -49,6 +73,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         round_trip(as_node.node.config);
         round_trip(as_node.effective_node);
     }
+    read_revision(text);
+    assign_words(text);
+    (void)has_comments(text);
+    if (size < 2000)
+        (void)unified_diff(Content{text.substr(0, size / 2), {}}, Content{text.substr(size / 2), {}}, "a", "b");
     if (size < 2000) (void)unified_diff(text.substr(0, size / 2), text.substr(size / 2), "a", "b");
     return 0;
 }
