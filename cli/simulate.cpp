@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ std::string own_folder() {
 // Returns only if it could not be started.
 int run(Context& context, std::vector<std::string> arguments) {
     if (context.json) arguments.emplace_back("--json");
+    // What it looks at unless it is told otherwise.
+    ::setenv("LBCLUSTER_CONFIG_DIR", context.paths.config_dir.c_str(), 1);
     const std::string beside = own_folder() + simulator;
     std::vector<char*> argv{const_cast<char*>(simulator)};
     for (std::string& argument : arguments) argv.push_back(argument.data());

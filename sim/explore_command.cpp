@@ -81,6 +81,7 @@ void register_explore(CLI::App& app, int& exit_code) {
     CLI::App* verb = app.add_subcommand("explore", "Compare timers for one configuration, and advise some");
     verb->add_option("SCENARIO|CONFIG-DIR", wish->path,
                      "A scenario (its faults are left out), or a configuration folder")
+        ->envname("LBCLUSTER_CONFIG_DIR")
         ->required();
     verb->add_option("--loss", wish->losses, "Per cent of packets lost")
         ->delimiter(',')

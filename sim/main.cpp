@@ -2,8 +2,12 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "sim/commands.hpp"
 
@@ -23,7 +27,16 @@ int run(int argc, char** argv) {
     } catch (const CLI::Success& asked) {  // --help, --version
         return app.exit(asked);
     } catch (const CLI::ParseError& mistake) {
-        std::fprintf(stderr, "lbcluster-sim: %s\n'lbcluster-sim --help' lists commands and options\n", mistake.what());
+        const std::string hint = "'lbcluster-sim --help' lists commands and options";
+        // The mistake may stand before --json on the line, or before the verb that has that option.
+        if (std::find(argv, argv + argc, std::string_view("--json")) != argv + argc) {
+            const nlohmann::ordered_json error{{"code", "usage"}, {"message", mistake.what()}, {"hint", hint}};
+            std::puts(nlohmann::ordered_json{{"error", error}}
+                          .dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace)
+                          .c_str());
+        } else {
+            std::fprintf(stderr, "lbcluster-sim: %s\n%s\n", mistake.what(), hint.c_str());
+        }
         return exit_usage;
     }
     return exit_code;

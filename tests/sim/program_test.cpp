@@ -89,6 +89,10 @@ TEST_F(ProgramTest, ExitCodesSayWhatWasWrong) {
     EXPECT_THAT(failed.out, HasSubstr("expected that lb2 answers, but lb1 does"));
     EXPECT_EQ(sim("run").exit_code, 2);
     EXPECT_EQ(sim("fly").exit_code, 2);
+    const Outcome told = sim("fly --json");
+    EXPECT_EQ(told.exit_code, 2);
+    EXPECT_EQ(Json::parse(told.out, nullptr, false)["error"]["code"], "usage") << told.out;
+    EXPECT_EQ(told.err, "");
     EXPECT_EQ(sim("run " + scenario("crash") + " --timeline picture.txt").exit_code, 2);
     EXPECT_EQ(sim("run " + folder_ + "/missing.yaml").exit_code, 3);
     EXPECT_EQ(sim("--version").exit_code, 0);

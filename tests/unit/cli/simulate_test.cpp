@@ -35,7 +35,8 @@ class SimulateTest : public ::testing::Test {
     // A program that says who it is and what it was given, and ends with 3.
     static void write_simulator(const std::string& folder, const std::string& who) {
         const std::string path = folder + "/lbcluster-sim";
-        std::ofstream(path) << "#!/bin/sh\necho " << who << "\nfor a in \"$@\"; do echo \"<$a>\"; done\nexit 3\n";
+        std::ofstream(path) << "#!/bin/sh\necho " << who
+                            << "\nfor a in \"$@\"; do echo \"<$a>\"; done\necho \"[$LBCLUSTER_CONFIG_DIR]\"\nexit 3\n";
         ASSERT_EQ(::chmod(path.c_str(), 0755), 0);
     }
     [[nodiscard]] Outcome lbcluster(const std::string& arguments, const std::string& path = "/nowhere") const {
@@ -64,6 +65,12 @@ TEST_F(SimulateTest, OneBesideTheProgramGetsEveryArgumentInOrder) {
     const Outcome outcome = lbcluster("simulate run 'a b.yaml' --seed 7 --json --help -- x");
     EXPECT_EQ(outcome.exit_code, 3) << "its exit code is ours";
     EXPECT_THAT(outcome.out, HasSubstr("beside\n<run>\n<a b.yaml>\n<--seed>\n<7>\n<--json>\n<--help>\n"));
+}
+
+TEST_F(SimulateTest, ItIsToldTheConfigurationFolder) {
+    write_simulator(folder_, "beside");
+    EXPECT_THAT(lbcluster("--config-dir /a/b simulate explore").out, HasSubstr("<explore>\n[/a/b]\n"));
+    EXPECT_THAT(lbcluster("--json simulate bogus").out, HasSubstr("<bogus>\n<--json>\n"));
 }
 
 TEST_F(SimulateTest, OneInThePathIsFoundAfterThat) {
