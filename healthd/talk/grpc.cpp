@@ -6,8 +6,8 @@
 #include <google/protobuf/unknown_field_set.h>
 #include <nghttp2/nghttp2.h>
 
+#include <algorithm>
 #include <array>
-#include <cstring>
 #include <optional>
 
 #include "healthd/talk/protocols.hpp"
@@ -176,7 +176,7 @@ class GrpcTalk final : public Talk {
                              std::uint32_t* flags, nghttp2_data_source* source, void*) {
         std::string& body = self(source->ptr).body_;
         const std::size_t size = std::min(body.size(), bytes_max);
-        std::memcpy(out, body.data(), size);
+        std::copy_n(body.begin(), size, out);
         body.erase(0, size);
         if (body.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
         return static_cast<ssize_t>(size);

@@ -159,12 +159,10 @@ class LdapTalk final : public Talk {
         const Ber ber(::ber_init(&value));
         LBC_ASSERT(ber != nullptr);
         ber_int_t id = 0;
-        ber_tag_t operation_tag = LBER_DEFAULT;
+        if (::ber_scanf(ber.get(), "{i", &id) == LBER_ERROR) return down("LDAP: malformed message");
         ber_len_t length = 0;
-        if (::ber_scanf(ber.get(), "{i", &id) == LBER_ERROR ||
-            (operation_tag = ::ber_peek_tag(ber.get(), &length)) == LBER_DEFAULT) {
-            return down("LDAP: malformed message");
-        }
+        const ber_tag_t operation_tag = ::ber_peek_tag(ber.get(), &length);
+        if (operation_tag == LBER_DEFAULT) return down("LDAP: malformed message");
         constexpr ber_int_t unsolicited = 0;
         if (id == id_ && wanted_ == LDAP_RES_SEARCH_RESULT) {
             if (operation_tag == LDAP_RES_SEARCH_ENTRY) {

@@ -17,6 +17,22 @@ namespace lbcluster::thirdparty {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+// A star in `wanted` is any text.
+bool is_like(std::string_view text, std::string_view wanted) {
+    const auto star = wanted.find('*');
+    if (star == std::string_view::npos) return text == wanted;
+    if (!text.starts_with(wanted.substr(0, star))) return false;
+    wanted.remove_prefix(star + 1);
+    for (text.remove_prefix(star);; text.remove_prefix(1)) {
+        if (is_like(text, wanted)) return true;
+        if (text.empty()) return false;
+    }
+}
+
+}  // namespace
+
 Folder::Folder() {
     std::string path = "/tmp/lbcluster-thirdparty-XXXXXX";
     if (::mkdtemp(path.data()) == nullptr) lab::fail_errno("mkdtemp");
@@ -123,9 +139,7 @@ void ThirdParty::expect(const std::string& check, std::uint16_t port, const std:
     std::string result;
     const auto fits = [&] {
         result = ask(check, port);
-        const auto star = wanted.find('*');
-        if (star == std::string::npos) return result == wanted;
-        return result.starts_with(wanted.substr(0, star)) && result.ends_with(wanted.substr(star + 1));
+        return is_like(result, wanted);
     };
     const auto all_run = [&] {
         return std::all_of(programs_.begin(), programs_.end(), [](const auto& program) { return program->runs(); });
