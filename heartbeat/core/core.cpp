@@ -343,6 +343,7 @@ void Core::on_forwarder(Instant now, bool able) {
 void Core::on_term_stored(Instant now, bool ok, Actions& /*out*/) {
     begin(now);
     term_storing_ = false;
+    term_told_ = true;
     term_failed_at_.reset();
     if (ok) return;
     term_failed_at_ = now_;

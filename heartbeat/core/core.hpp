@@ -261,6 +261,7 @@ class Core {
     std::uint64_t highest_term_ = 0;
     std::uint64_t reserved_term_ = 0;
     bool term_storing_ = false;
+    bool term_told_ = false;  // stored once in this life, or found that it cannot be
     std::optional<Instant> term_failed_at_;
     bool standby_wish_ = false;
     std::optional<bool> leftovers_;

@@ -67,7 +67,9 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
         // The probe's veto has kept the peer from claiming; without the probe it may have claimed meanwhile.
         const bool safe = settings_.address_probe != AddressProbe::off || !settings_.has_peer() || heard() ||
                           due(started_ + deadtime());
-        if (safe) return Transition{ACTIVITY_ACTIVE, "adopted", "the addresses were still here after a restart"};
+        // Killed again at once, the next life must not claim the same term; a slow disk holds up nobody for long.
+        const bool own_term = term_told_ || due(started_ + 2 * settings_.keepalive);
+        if (safe && own_term) return Transition{ACTIVITY_ACTIVE, "adopted", "the addresses were still here after a restart"};
         return std::nullopt;
     }
     if (!settings_.has_peer()) {

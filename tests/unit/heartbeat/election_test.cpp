@@ -383,6 +383,28 @@ TEST(Daemon, WithoutTheProbeItAdoptsOnlyWhenThePeerHadItsSay) {
     }
 }
 
+// Found by the swarm: killed again 2 ms after its adoption, before its next block of terms was on disk, a node claimed
+// the same term a second time. A disk that hangs holds up the adoption for two keepalives, not for good.
+TEST(Daemon, KilledRightAfterItsAdoptionItClaimsNoTermTwice) {
+    Pair p;
+    settle(p);
+    std::uint64_t last = p.nodes[0].core->claim()->term;
+    p.store_time = 5ms;
+    for (int i = 0; i < 10; ++i) {
+        p.kill(0);
+        p.start(0);
+        ASSERT_TRUE(p.run_until([&] { return p.active(0); }, 500ms));
+        const std::uint64_t term = p.nodes[0].core->claim()->term;
+        EXPECT_GT(term, last);
+        last = term;
+        p.run(2ms);
+    }
+    p.store_time = 1h;
+    p.kill(0);
+    p.start(0);
+    EXPECT_TRUE(p.run_until([&] { return p.active(0); }, 250ms));
+}
+
 // Who resigned claims nothing for one deadtime: the other one shall have the time to take over.
 // Seen in the lab: a busy machine's late loop made the dead peer alive for a deadtime, and a conflict of it.
 TEST(Daemon, BeingLateDoesNotBringADeadPeerBack) {

@@ -77,6 +77,7 @@ class Pair {
     Duration delay{100us};
     Duration slow_add{300us};    // of the address work
     bool gateway = true;         // the ping node answers
+    Duration store_time{1ms};    // of a disk
     bool deaf_fabric = false;    // ARP between the nodes is filtered
     bool ghost = false;          // the fabric answers ARP for a node that is gone
     bool stranger_uses = false;  // a machine outside the pair answers for the floating IPs
@@ -403,10 +404,10 @@ class Pair {
         }
     }
     void act(std::size_t i, const StoreTerm& store) {
-        nodes[i].stored_term = store.term;
         const unsigned generation = nodes[i].generation;
-        later(1ms, [this, i, generation] {
+        later(store_time, [this, i, generation, term = store.term] {
             if (!nodes[i].core || nodes[i].generation != generation) return;
+            nodes[i].stored_term = term;
             Actions out;
             nodes[i].core->on_term_stored(now, true, out);
             carry_out(i, out);
