@@ -27,10 +27,19 @@ TEST_F(Config, AHandEditOnTheActiveIsApplied) {
     expect_nobody_noticed();
 }
 
+// The file is a link into a folder that heartbeatd does not watch: only the signal tells it to look.
 TEST_F(Config, SighupReloads) {
     begin({});
     if (HasFatalFailure()) return;
-    write_file(file("lb1"), cluster_yaml(with_second_address()));
+    const std::string folder = pair().config_dir("lb1") + "-elsewhere";
+    std::filesystem::create_directory(folder);
+    write_file(folder + "/cluster.yaml", cluster_yaml(pair().spec()));
+    std::filesystem::create_symlink(folder + "/cluster.yaml", file("lb1") + ".link");
+    std::filesystem::rename(file("lb1") + ".link", file("lb1"));
+    std::this_thread::sleep_for(1s);  // that is noticed, and changes nothing
+    write_file(folder + "/cluster.yaml", cluster_yaml(with_second_address()));
+    std::this_thread::sleep_for(1s);
+    EXPECT_FALSE(lab_.holds("lb1", "10.77.0.201"));
     pair().daemon("lb1").signal(SIGHUP);
     EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.77.0.201"); }, 5s));
     EXPECT_EQ(pair().daemon("lb1").starts(), 1U);

@@ -54,8 +54,9 @@ class MemoryGroup {
         for (const auto& [root, limit] :
              {std::pair{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, std::pair{"/sys/fs/cgroup", "memory.max"}}) {
             root_ = root;
-            path_ = root_ + "/lbcluster-" + std::to_string(::getpid());
-            if (::mkdir(path_.c_str(), 0755) != 0) continue;
+            // Control groups know no process namespaces: the name must be the only one on the host.
+            path_ = root_ + "/lbcluster-XXXXXX";
+            if (::mkdtemp(path_.data()) == nullptr) continue;
             ok_ = write(path_ + "/" + limit, std::to_string(bytes_max));
             if (ok_) return;
             ::rmdir(path_.c_str());

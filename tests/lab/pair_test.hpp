@@ -65,6 +65,7 @@ class PairTest : public ::testing::Test {
 
     void expect_nobody_noticed() const {
         const ProbeReport report = prober_->report();
+        EXPECT_GT(report.sent, 0U);
         EXPECT_EQ(report.lost, 0U) << report.text();
     }
     // HA-2: no request was ever answered by two machines.
