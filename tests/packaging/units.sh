@@ -124,7 +124,15 @@ until_true "a restart by command" told "restart asked for"
 [ "$(shown heartbeatd MainPID)" = "$pid" ] || fail "it became another process for systemd"
 lbcluster floating-ip add 10.9.0.51 >/dev/null || fail "floating-ip add"
 until_true "a change is applied" holds 10.9.0.51/32
-sed -i 's/10\.9\.0\.51/10.9.0.52/' /etc/lbcluster/cluster.yaml
+# A link into a folder that heartbeatd does not watch: only the reload makes it look.
+mkdir /etc/elsewhere
+cp /etc/lbcluster/cluster.yaml /etc/elsewhere/
+ln -s /etc/elsewhere/cluster.yaml /etc/lbcluster/.link
+mv -T /etc/lbcluster/.link /etc/lbcluster/cluster.yaml
+sleep 1   # that is noticed, and changes nothing
+sed -i 's/10\.9\.0\.51/10.9.0.52/' /etc/elsewhere/cluster.yaml
+sleep 1
+holds 10.9.0.52/32 && fail "it was read without a reload"
 systemctl reload heartbeatd || fail "reload"
 until_true "a reload reads the files" holds 10.9.0.52/32
 systemctl stop heartbeatd
