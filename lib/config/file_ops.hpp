@@ -52,6 +52,6 @@ Result<void> rename_over(const std::string& from, const std::string& to);
 Result<void> exchange(const std::string& one, const std::string& other);  // both must exist
 // A rename, or between file systems a copy that keeps links as links. `to` must not exist.
 Result<void> move_tree(const std::string& from, const std::string& to);
-Result<void> remove_tree(const std::string& path);                        // fine if there is none; follows no link
+Result<void> remove_tree(const std::string& path);  // fine if there is none; follows no link
 
 }  // namespace lbcluster::config::file_ops
