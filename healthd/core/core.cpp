@@ -12,6 +12,8 @@ namespace {
 constexpr Duration first_spread = 1s;
 // Whoever was due this long ago, after a stall, is spread anew: no herd.
 constexpr Duration stall_spread = 500ms;
+// In one step: whoever is behind must not keep the answers that have come from being read.
+constexpr unsigned due_at_once = 64;
 // A silent agent's last word holds for ten of its intervals, at least this long.
 constexpr Duration silence_min = 60s;
 
@@ -228,7 +230,7 @@ void Core::notice(Instant now) { guard_.on_late(agenda_.next(), now); }
 void Core::step(Instant now, Actions& out) {
     notice(now);
     if (!agenda_.empty() && now - agenda_.next() >= Guard::stall_min) ++counters_.late;
-    while (agenda_.next() <= now) due(now, agenda_.next_id(), out);
+    for (unsigned n = 0; n < due_at_once && agenda_.next() <= now; ++n) due(now, agenda_.next_id(), out);
     feed(now, out);
 }
 

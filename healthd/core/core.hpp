@@ -181,7 +181,7 @@ class Core {
     void on_reading(Instant now, Id id, AgentReading reading, Actions& out);
     // Nothing: heartbeatd does not tell.
     void on_environment(Instant now, const std::optional<Environment>& environment, Actions& out);
-    // Does all that is due.
+    // Does what is due; of very much a part, and next_deadline() is still in the past.
     void step(Instant now, Actions& out);
     [[nodiscard]] Instant next_deadline() const { return agenda_.next(); }
 
