@@ -49,9 +49,10 @@ TEST(MemoryFile, TooOldOrOfAnotherBootIsForgotten) {
 TEST(MemoryFile, LinesThatAreNotRightArePassedOver) {
     const std::string head = "healthd-verdicts 1 " + std::to_string(now.time_since_epoch().count()) + "\n";
     const std::string good = "T 5 down 1 2 connection refused; 2 of 2\n";
-    for (const char* bad : {"", "T", "T x up 1 1 r", "T 6 sideways 1 1 r", "T 6 unknown 1 1 r", "T 6 up 1", "A 6 101 0 1 x",
-                            "A 6 10 3 1 x", "A 6 10 0 - x", "T 6 up 9999999999999999 1 from the future", "T 6 up -5 1 r",
-                            "X 6 up 1 1 r", "T 6 up 1junk 1 r"}) {
+    for (const char* bad :
+         {"", "T", "T x up 1 1 r", "T 6 sideways 1 1 r", "T 6 unknown 1 1 r", "T 6 up 1", "A 6 101 0 1 x",
+          "A 6 10 3 1 x", "A 6 10 0 - x", "T 6 up 9999999999999999 1 from the future", "T 6 up -5 1 r", "X 6 up 1 1 r",
+          "T 6 up 1junk 1 r"}) {
         const Memory memory = parse_memory(now, head + bad + "\n" + good);
         ASSERT_EQ(memory.size(), 1U) << bad;
         EXPECT_EQ(memory.at(5).verdict.reason, "connection refused; 2 of 2");
