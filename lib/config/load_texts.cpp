@@ -16,7 +16,8 @@ void make_effective(Check& check, bool outer) {
     if (check.type() != CHECK_TYPE_EXTERNAL) check.clear_run_as();
     if (group) check.clear_type();
     if (outer) {
-        set_duration(*check.mutable_timeout(), timeout_of(check));
+        const Duration timeout = timeout_of(check);  // before mutable_timeout() makes one
+        set_duration(*check.mutable_timeout(), timeout);
     } else {
         check.clear_interval();
         check.clear_fall();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "lbcluster/base/assert.hpp"
@@ -21,7 +22,9 @@ void round_trip(const M& message) {
     M again;
     Positions positions;
     Problems problems;
-    LBC_ASSERT(parse_yaml(yaml, "again", again, positions, problems));
+    const bool read = parse_yaml(yaml, "again", again, positions, problems);
+    if (!read) std::fputs((yaml + format(problems)).c_str(), stderr);
+    LBC_ASSERT(read);
     LBC_ASSERT(google::protobuf::util::MessageDifferencer::Equals(message, again));
     LBC_ASSERT(to_yaml(again) == yaml);
 }
