@@ -151,13 +151,18 @@ class Store {
 
     // cluster.yaml and files/, as far as there are any, go into a folder of their own below STATE_DIR.
     Result<SetAside> set_aside(const Error& why) {
-        const std::string folder = paths_.state_dir + "/set-aside-" + now_text();
+        const std::string name = paths_.state_dir + "/set-aside-" + now_text();
+        std::string folder = name;
         auto done = file_ops::make_folder(folder, 0700);
-        for (const std::string name : {"cluster.yaml", "files"}) {
-            const std::string from = paths_.config_dir + "/" + name;
+        for (int i = 2; !done && done.error().code == EEXIST; ++i) {  // two in one millisecond
+            folder = name + "-" + std::to_string(i);
+            done = file_ops::make_folder(folder, 0700);
+        }
+        for (const std::string part : {"cluster.yaml", "files"}) {
+            const std::string from = paths_.config_dir + "/" + part;
             struct stat info{};
             if (!done || ::lstat(from.c_str(), &info) != 0) continue;
-            done = file_ops::move_tree(from, folder + "/" + name);
+            done = file_ops::move_tree(from, folder + "/" + part);
         }
         if (done) done = file_ops::sync_folder(folder);
         if (done) done = file_ops::sync_folder(paths_.config_dir);
