@@ -1,5 +1,6 @@
 // A conversation with a server, without sockets: bytes in, bytes out, an outcome at the end. Everything a server says
-// is hostile input: bounded, checked, fuzzed (tests/fuzz). One Talk is one conversation; it is made anew for each probe.
+// is hostile input: bounded, checked, fuzzed (tests/fuzz). One Talk is one conversation; it is made anew for each
+// probe.
 //
 // The shell (probes/stream.hpp, probes/datagram.hpp) connects, does TLS, keeps the deadline and moves the bytes.
 #pragma once
@@ -39,8 +40,8 @@ class Talk {
     virtual Step on_connected() = 0;  // after the TLS handshake if TLS comes from the first byte
     // New bytes only (a Talk keeps what it still needs); on UDP one whole datagram.
     virtual Step on_bytes(std::string_view bytes) = 0;
-    virtual Step on_tls() = 0;   // after Next::start_tls
-    virtual Step on_end() = 0;   // the server closed; always `done`
+    virtual Step on_tls() = 0;  // after Next::start_tls
+    virtual Step on_end() = 0;  // the server closed; always `done`
     // What is waited for, for the reason of a timeout: "greeting", "answer to EHLO".
     [[nodiscard]] virtual std::string waiting_for() const = 0;
 };
@@ -51,8 +52,8 @@ enum class Transport { tcp, tls, udp };  // tls: from the first byte
 Transport transport_of(const config::Check& check);
 // What ALPN offers in a TLS handshake: "h2" for gRPC, "postgresql", ...; empty: nothing.
 std::string_view alpn_of(const config::Check& check);
-// For every protocol of `negotiate` (not for connect, ping, external). Null: that protocol needs none (tls: the handshake is all).
-// `spec` outlives the Talk.
+// For every protocol of `negotiate` (not for connect, ping, external). Null: that protocol needs none (tls: the
+// handshake is all). `spec` outlives the Talk.
 std::unique_ptr<Talk> make_talk(const ProbeSpec& spec);
 
 }  // namespace lbcluster::health

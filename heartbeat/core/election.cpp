@@ -69,7 +69,8 @@ std::optional<Core::Transition> Core::from_starting_or_passive() {
                           due(started_ + deadtime());
         // Killed again at once, the next life must not claim the same term; a slow disk holds up nobody for long.
         const bool own_term = term_told_ || due(started_ + 2 * settings_.keepalive);
-        if (safe && own_term) return Transition{ACTIVITY_ACTIVE, "adopted", "the addresses were still here after a restart"};
+        if (safe && own_term)
+            return Transition{ACTIVITY_ACTIVE, "adopted", "the addresses were still here after a restart"};
         return std::nullopt;
     }
     if (!settings_.has_peer()) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "tests/lab/backend.hpp"
 #include "tests/lab/observer.hpp"
 #include "tests/lab/pair.hpp"
 
@@ -32,10 +33,14 @@ class Demo {
     void crash();
     void come_back();
     void hand_over();
+    void server_fails();
+    std::string health_of(const std::string& node, std::size_t server);
 
     const bool color_ = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
     int failures_ = 0;
     Lab lab_;
+    Backend rs1_{lab_.host("rs1"), 80};
+    Backend rs2_{lab_.host("rs2"), 80};
     Pair pair_;
     std::optional<Prober> prober_;
     std::optional<AddressObserver> observer_;
@@ -45,6 +50,13 @@ PairSpec demo_spec() {
     PairSpec spec;
     spec.ping_nodes = {"10.77.0.1"};
     spec.floating_ips = {floating_ip, floating_ip6};
+    spec.more =
+        "virtual_services:\n"
+        "  - label: web\n"
+        "    address: 10.77.0.200\n"
+        "    ports: [80]\n"
+        "    check: {type: negotiate, protocol: http, request: /health, interval: 500ms, timeout: 300ms}\n"
+        "    real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]\n";
     return spec;
 }
 
@@ -120,12 +132,36 @@ void Demo::hand_over() {
     say("an independent ARP observer, since the power cut: " + seen.text());
 }
 
+std::string Demo::health_of(const std::string& node, std::size_t server) {
+    return pair_.status(node)["services"][0]["servers"][server]["health"].text();
+}
+
+void Demo::server_fails() {
+    chapter("the application on rs1 fails: it answers 503");
+    rs1_.answer(503);
+    for (const char* node : {"lb1", "lb2"}) {
+        check(wait_until([&] { return health_of(node, 0) == "down" && health_of(node, 1) == "up"; }, 5s, 20ms),
+              std::string(node) + " sees rs1 down and rs2 up");
+    }
+    show("lb1", {"status"});
+    const Outcome probe = pair_.cli("lb1", {"check", "web", "rs1"});
+    check(probe.exit_code == 1, "lbcluster check web rs1 probes at once and shows the conversation");
+    for (std::size_t begin = 0; begin < probe.out.size();) {
+        const std::size_t end = std::min(probe.out.find('\n', begin), probe.out.size());
+        std::printf("  | %s\n", probe.out.substr(begin, end - begin).c_str());
+        begin = end + 1;
+    }
+    rs1_.answer(200);
+    check(wait_until([&] { return health_of("lb1", 0) == "up"; }, 5s, 20ms), "rs1 is well again, and lb1 sees it");
+}
+
 int Demo::run() {
     chapter("A pair on this machine: lb1, lb2, a client, two real servers, a gateway");
     say("LAN 10.77.0.0/24, heartbeat network 10.78.0.0/24; floating IPs " + std::string(floating_ip) + " and " +
         floating_ip6);
     say("timers of profile lan: a heartbeat every 100 ms, deadtime 1 s; the gateway is the ping node");
     pair_.start();
+    for (const char* node : {"lb1", "lb2"}) pair_.healthd(node).start();
     if (!settled("lb1", "lb1 (primary) is active and holds the addresses, lb2 is passive")) {
         show("lb1", {"status"});
         show("lb2", {"status"});
@@ -144,6 +180,7 @@ int Demo::run() {
     crash();
     come_back();
     hand_over();
+    server_fails();
     chapter("What happened, as the nodes recorded it");
     show("lb1", {"events"});
     show("lb2", {"events"});

@@ -271,7 +271,7 @@ TEST_F(Health, AStallIsNotHeldAgainstTheServers) {
 
 // The same definition for the same server is asked once, however many services use it.
 TEST_F(Health, SharedChecksAreAskedOnce) {
-    const std::string check = "check: {" + http("interval: 500ms, timeout: 400ms") + "}";
+    const std::string check = "check: {" + http("host: app.example, interval: 500ms, timeout: 400ms") + "}";
     std::string services;
     for (int i = 0; i < 10; ++i) {
         services += "  - {label: s" + std::to_string(i) + ", address: 10.77.0.21" + std::to_string(i) +

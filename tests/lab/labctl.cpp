@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/lab/backend.hpp"
 #include "tests/lab/demo.hpp"
 #include "tests/lab/pair.hpp"
 
@@ -71,8 +72,11 @@ int standing_lab(const std::string& folder, int ready) {
     PairSpec spec;
     spec.ping_nodes = {"10.77.0.1"};
     spec.floating_ips = {"10.77.0.200", "fd77::200"};
+    const Backend rs1(lab.host("rs1"), 80);
+    const Backend rs2(lab.host("rs2"), 80);
     Pair pair(lab, folder, spec);
     pair.start();
+    for (const char* node : {"lb1", "lb2"}) pair.healthd(node).start();
     // Usable when `up` returns; with files of the user's own perhaps nobody ever serves, so not for ever.
     static_cast<void>(
         wait_until([&] { return pair.activity("lb1") == "active" || pair.activity("lb2") == "active"; }, 8s, 50ms));
@@ -156,7 +160,8 @@ void enter(const std::string& path, int kind) {
         if (::chdir(here.c_str()) != 0 && ::chdir("/") != 0) fail_errno("chdir /");
         const std::string path =
             fs::path(cli_path()).parent_path().string() + ":" + fs::path(heartbeatd_path()).parent_path().string() +
-            ":" + (std::getenv("PATH") != nullptr ? std::getenv("PATH") : "/usr/sbin:/usr/bin:/sbin:/bin");
+            ":" + fs::path(healthd_path()).parent_path().string() + ":" +
+            (std::getenv("PATH") != nullptr ? std::getenv("PATH") : "/usr/sbin:/usr/bin:/sbin:/bin");
         ::setenv("PATH", path.c_str(), 1);
         if (host == "lb1" || host == "lb2") {
             const std::string node = lab.folder + "/" + host;
@@ -215,7 +220,8 @@ int down(const std::string& home) {
     }
     std::istringstream made(read_file(home + "/made"));
     for (std::string node; std::getline(made, node);) fs::remove_all(lab->folder + "/" + node);
-    for (const char* log : {"/lab.log", "/lb1.log", "/lb2.log"}) fs::remove(lab->folder + log);
+    for (const char* log : {"/lab.log", "/lb1.log", "/lb2.log", "/lb1.healthd.log", "/lb2.healthd.log"})
+        fs::remove(lab->folder + log);
     fs::remove(home + "/standing");
     fs::remove(home + "/made");
     std::printf("the lab is down\n");

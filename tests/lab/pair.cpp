@@ -224,6 +224,7 @@ void Pair::power_on(const std::string& node) {
     lab_.cut_off(node, false);
     service_.set_powered(node, true);
     start(node);
+    if (health_daemons_.contains(node)) healthd(node).start();
 }
 
 std::string Pair::log(const std::string& node) const {

@@ -32,10 +32,12 @@ if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
     cd "$scratch/root"
     mkdir out
     mount --bind "$scratch/out" out
-    install -m 755 "$build_dir/heartbeat/heartbeatd" usr/sbin/
+    install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" usr/sbin/
     install -m 755 "$build_dir/cli/lbcluster" usr/bin/
     install -m 755 "$self" usr/bin/units.sh
     install -m 644 "$source_dir"/packaging/systemd/*.service etc/systemd/system/
+    printf '#!/bin/sh\n[ "$(id -un)" = nobody ]\n' >usr/bin/who-am-i
+    chmod 755 usr/bin/who-am-i
     rm -rf etc/lbcluster var/lib/lbcluster
     mkdir etc/lbcluster
     printf 'node: lb1\ninterfaces: {lan: eth0}\n' >etc/lbcluster/node.yaml
@@ -43,10 +45,21 @@ if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
 floating_ips:
   - {address: 10.9.0.50, interface: lan}
   - {address: "fd09::50", interface: lan}
+virtual_services:
+  - label: web
+    address: 10.9.0.50
+    ports: [80]
+    real_servers: [{label: rs1, address: 10.9.0.11}]
+  - {label: ping, address: 10.9.0.50, ports: [81], check: {type: ping}, real_servers: [{label: rs1, address: 10.9.0.11}]}
+  - label: program
+    address: 10.9.0.50
+    ports: [82]
+    check: {type: external, command: /usr/bin/who-am-i}
+    real_servers: [{label: rs1, address: 10.9.0.11}]
 YAML
     cat >etc/systemd/system/inside.service <<UNIT
 [Unit]
-After=heartbeatd.service
+After=heartbeatd.service healthd.service
 [Service]
 Type=oneshot
 Environment=LBCLUSTER_UNITS=inside
@@ -60,7 +73,7 @@ UNIT
 [Unit]
 Requires=basic.target
 After=basic.target
-Wants=heartbeatd.service inside.service
+Wants=heartbeatd.service healthd.service inside.service
 UNIT
     for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-logind systemd-tmpfiles-setup \
         systemd-timesyncd systemd-binfmt; do
@@ -89,7 +102,7 @@ fi
 
 # ---- inside, run by systemd ----
 shown() { systemctl show -p "$2" --value "$1"; }
-fail() { echo "FAILED: $*"; systemctl status --no-pager -l heartbeatd || true; journalctl --no-pager -u heartbeatd || true; ip -br addr; exit 1; }
+fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd || true; journalctl --no-pager -u healthd | tail -5; ip -br addr; exit 1; }
 # until_true WHAT COMMAND...: within 10 s.
 until_true() {
     local what=$1
@@ -135,7 +148,20 @@ sleep 1
 holds 10.9.0.52/32 && fail "it was read without a reload"
 systemctl reload heartbeatd || fail "reload"
 until_true "a reload reads the files" holds 10.9.0.52/32
+
+# healthd, with the three kinds of probe that need different rights: nobody listens on port 80, all else is well.
+lbcluster_shows() { [[ $(lbcluster check "$1") == *"$2"* ]]; }
+until_true "healthd says that it is ready" systemctl -q is-active healthd
+until_true "a port where nobody listens is down" lbcluster_shows web "connection refused"
+until_true "it may send echo requests" lbcluster check ping
+until_true "it may run a program as somebody else" lbcluster check program
+pid=$(shown healthd MainPID)
+grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "healthd: new privileges are possible"
+grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "healthd: no system call filter"
+
 systemctl stop heartbeatd
+systemctl -q is-active healthd || fail "healthd went with heartbeatd"
+lbcluster check ping >/dev/null || fail "stopping heartbeatd took healthd's socket along"
 none_held || fail "stopped, it left addresses"
 [ "$(shown heartbeatd Result)" = success ] || fail "it did not end in order"
 systemctl start heartbeatd

@@ -65,8 +65,8 @@ class Server {
     void set(Item item);
     void erase(const std::string& key);
     void on_call(CallHandler handler);
-    // For what changes all the time, like ages: `refresh` may fill it in as a snapshot takes the item. That is no change,
-    // so nobody else is told. It must be quick, and must leave the key alone.
+    // For what changes all the time, like ages: `refresh` may fill it in as a snapshot takes the item. That is no
+    // change, so nobody else is told. It must be quick, and must leave the key alone.
     void on_snapshot(std::function<void(Item&)> refresh);
     // Disconnects everybody and removes the socket file. Idempotent; the destructor does it as well.
     void close();

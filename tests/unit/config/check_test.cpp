@@ -175,8 +175,7 @@ TEST(Checks, TheExamplesAreRight) {
     EXPECT_EQ(result.cluster.config.floating_ips_size(), 2);
 }
 
-void expect_documented(const google::protobuf::Descriptor& type, const std::string& page,
-                       std::set<std::string>& done) {
+void expect_documented(const google::protobuf::Descriptor& type, const std::string& page, std::set<std::string>& done) {
     if (!done.insert(type.full_name()).second) return;
     for (int i = 0; i < type.field_count(); ++i) {
         const auto& field = *type.field(i);
