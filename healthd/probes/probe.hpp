@@ -23,7 +23,7 @@ class Transcript {
     [[nodiscard]] const std::string& text() const { return text_; }
 
   private:
-    void add(std::string_view mark, std::string_view bytes);
+    void add(std::string_view mark, std::string_view bytes, bool escape);
     std::string text_;
 };
 

@@ -94,7 +94,10 @@ class HttpTalk final : public Talk {
             if (error == http::error::need_more || used == 0) break;
         }
         if (received_bytes_ >= received_bytes_max) return at_limit();
-        pending_ = std::string(bytes);
+        // What is kept stays where it is: a header that comes byte by byte must not be copied for each of them.
+        if (bytes.empty()) pending_.clear();
+        else if (pending_.empty()) pending_ = bytes;
+        else pending_.erase(0, pending_.size() - bytes.size());
         return {};
     }
 
