@@ -32,6 +32,7 @@ std::vector<IpAddress> ConflictCheck::ask(Instant now, const std::function<bool(
                                           std::optional<Instant>& next) {
     std::vector<IpAddress> out;
     next.reset();
+    const std::size_t room = now >= next_burst_ ? burst : 0;
     for (auto entry = open_.begin(); entry != open_.end();) {
         Check& check = entry->second;
         if (!can_ask(check.interface)) {
@@ -41,17 +42,22 @@ std::vector<IpAddress> ConflictCheck::ask(Instant now, const std::function<bool(
             continue;
         }
         if (now >= check.next) {
-            if (check.asked && ++check.silences >= requests) {
+            if (check.asked && check.silences + 1 >= requests) {
                 entry = open_.erase(entry);
                 continue;
             }
-            out.push_back(entry->first);
-            check.asked = true;
-            check.next = now + pace;
+            if (out.size() < room) {
+                out.push_back(entry->first);
+                check.silences += check.asked ? 1U : 0U;
+                check.asked = true;
+                check.next = now + pace;
+            }
         }
         if (!next || check.next < *next) next = check.next;
         ++entry;
     }
+    if (!out.empty()) next_burst_ = now + burst_gap;
+    if (next) next = std::max(*next, next_burst_);
     return out;
 }
 

@@ -20,6 +20,10 @@ class ConflictCheck {
     static constexpr Duration pace{100ms};        // between them; its 1 to 2 s would delay a start for too long
     static constexpr Duration refused_pace{10s};  // between the questions for a refused address
 
+    // A thousand questions at once would hold the thread of the heartbeats for 25 ms, and flood the network.
+    static constexpr std::size_t burst = 32;
+    static constexpr Duration burst_gap{3ms};
+
     // New ones are to be checked; what left the list is forgotten.
     void set_addresses(const std::vector<FloatingIp>& addresses);
     // The pair holds or held them. `refused_too`: the refused ones as well.
@@ -50,6 +54,7 @@ class ConflictCheck {
     };
     std::map<IpAddress, std::string> known_;  // all, with their interfaces
     std::map<IpAddress, Check> open_;         // those that are not trusted
+    Instant next_burst_{};
 };
 
 }  // namespace lbcluster::heartbeat

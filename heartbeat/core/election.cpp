@@ -214,6 +214,8 @@ std::optional<Core::Transition> Core::from_active_alone() {
     // A peer that is heard again is a matter of claims, unless it stays deaf. Who yields resigns: the other one may
     // have let go for a heartbeat that was under way.
     if (!(peer_late() || (peer_active() && peer_is_deaf()))) return std::nullopt;
+    // In a hand-over the other kernel answers until its node has heard that this one is active.
+    if (takeover_ && !due(activity_since_ + deadtime())) return std::nullopt;
     if (i_yield()) {
         return Transition{ACTIVITY_PASSIVE, "both-serve",
                           "another kernel serves the floating IPs and the heartbeat is broken; this node yields", true};

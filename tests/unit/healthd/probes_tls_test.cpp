@@ -42,7 +42,12 @@ class TlsServer {
     bool serve(const Connection& connection, const std::function<void(SSL*)>& talk) {
         const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context_.get()), SSL_free);
         SSL_set_fd(ssl.get(), connection.fd());
-        if (SSL_accept(ssl.get()) != 1) return false;
+        if (SSL_accept(ssl.get()) != 1) {
+            // The alert is out. Closed with something unread, the connection would be reset, and the alert lost.
+            ::shutdown(connection.fd(), SHUT_WR);
+            connection.wait_for_close();
+            return false;
+        }
         const char* name = SSL_get_servername(ssl.get(), TLSEXT_NAMETYPE_host_name);
         sni = name != nullptr ? name : "";
         talk(ssl.get());

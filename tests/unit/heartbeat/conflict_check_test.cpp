@@ -41,6 +41,33 @@ TEST_F(ConflictCheckTest, AsksThreeTimesAndThenTrusts) {
     EXPECT_FALSE(next);
 }
 
+// A thousand addresses: never many requests in one turn of the loop, and yet all three rounds within half a second.
+TEST_F(ConflictCheckTest, ManyAreAskedInPortions) {
+    std::vector<FloatingIp> many;
+    for (int i = 0; i < 1000; ++i) {
+        const auto text = "10.99." + std::to_string(i / 250) + "." + std::to_string(1 + i % 250);
+        many.push_back({*IpPrefix::parse(text), "eth0", ""});
+    }
+    check.set_addresses(many);
+    std::map<IpAddress, std::vector<Instant>> asked;
+    const Instant start = now;
+    do {
+        const auto addresses = ask();
+        EXPECT_LE(addresses.size(), ConflictCheck::burst);
+        for (const IpAddress& address : addresses) asked[address].push_back(now);
+        ASSERT_TRUE(!next || *next > now);
+        if (next) now = *next;
+    } while (next && now < start + 5s);
+    EXPECT_LE(now - start, 500ms);
+    EXPECT_TRUE(check.held_back().empty());
+    EXPECT_EQ(asked.size(), 1000U);
+    for (const auto& [address, times] : asked) {
+        ASSERT_EQ(times.size(), 3U) << address.to_string();
+        EXPECT_GE(times[1] - times[0], ConflictCheck::pace);
+        EXPECT_GE(times[2] - times[1], ConflictCheck::pace);
+    }
+}
+
 TEST_F(ConflictCheckTest, RefusesWhatIsAnsweredAndAsksAgain) {
     ask();
     EXPECT_TRUE(check.on_use(now, first, stranger));
