@@ -84,6 +84,10 @@ class ServiceCheck {
                   layer7 ? "use leastconn, roundrobin, static, first, source, uri or header"
                          : "use wlc, wrr, rr, lc, sed, nq, sh, dh, lblc, lblcr, mh, fo or ovf");
         }
+        if (layer7 && service_.has_on_down()) error("on_down", "only layer 4 has it", "remove it");
+        if (service_.one_packet() && (layer7 || !speaks_udp(protocol()))) {
+            error("one_packet", "only UDP on layer 4 has it", "remove it");
+        }
         if (layer7) return;
         if (service_.has_mode()) error("mode", "only layer 7 (method: proxy) has a mode", "remove it");
         if (service_.has_timeouts()) error("timeouts", "only layer 7 (method: proxy) has timeouts", "remove them");

@@ -30,7 +30,12 @@ void make_effective(Check& check, bool outer) {
 }
 
 void make_effective(VirtualService& service) {
-    if (!is_layer7(service)) service.clear_mode();
+    if (is_layer7(service)) {
+        service.clear_on_down();
+    } else {
+        service.clear_mode();
+    }
+    if (is_layer7(service) || service.protocol() == PROTOCOL_TCP) service.clear_one_packet();
     service.set_scheduler(scheduler_of(service));
     if (service.persistence().has_source_ip() && !service.persistence().source_ip().has_mask()) {
         const auto address = IpAddress::parse(service.address());

@@ -284,6 +284,10 @@ INSTANTIATE_TEST_SUITE_P(
              at + "96" + service + ".check.host: has a control character in it"},
         Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
              at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
+        Case{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
+             at + "72" + service + ".on_down: only layer 4 has it; remove it"},
+        Case{"OnePacketForTcp", "one_packet: true",
+             at + "60" + service + ".one_packet: only UDP on layer 4 has it; remove it"},
         Case{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
              at + "85" + service + ".check.all[0].interval: belongs to the outer check; move it there"}),
     [](const auto& info) { return info.param.name; });
