@@ -169,16 +169,8 @@ void Daemon::put_on_bus(const bus::Event& event) {
 // The newest events of earlier lives, so that the history does not begin with each start.
 void Daemon::load_history() {
     files_->run([this] {
-        const std::string path = paths_.state_dir + "/events.jsonl";
         std::vector<bus::Event> events;
-        if (auto kept = bus::read_event_file(path)) events = std::move(kept->events);
-        if (events.size() < events_kept) {
-            if (auto older = bus::read_event_file(path + ".1")) {
-                const std::size_t wanted = std::min(events_kept - events.size(), older->events.size());
-                events.insert(events.begin(), older->events.end() - static_cast<std::ptrdiff_t>(wanted),
-                              older->events.end());
-            }
-        }
+        if (auto kept = bus::read_event_history(paths_.state_dir + "/events.jsonl")) events = std::move(kept->events);
         boost::asio::post(io_, [this, events = std::move(events)] {
             if (!ended_) take_history(events);
         });

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
@@ -98,34 +97,10 @@ void FileThread::append_event(const bus::Event& event, Done done) {
     }
     ++waiting_events_;
     run([this, event, done = std::move(done)] {
-        auto result = append(event);
+        auto result = bus::append_event(state_dir_ + "/events.jsonl", event);
         --waiting_events_;
         boost::asio::post(daemon_io_, [done, result = std::move(result)] { done(result); });
     });
-}
-
-Result<void> FileThread::append(const bus::Event& event) {
-    constexpr off_t file_bytes_max = 2 * 1024 * 1024;
-    const std::string path = state_dir_ + "/events.jsonl";
-    struct stat info{};
-    if (::stat(path.c_str(), &info) == 0 && info.st_size > file_bytes_max) {
-        ::rename(path.c_str(), (path + ".1").c_str());
-    }
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
-    if (fd < 0) return failed("cannot write", path);
-    const std::string line = bus::event_line(event);
-    // One write: a cut leaves at most one half line, which readers skip. If half a line got in, end it.
-    const ssize_t written = ::write(fd, line.data(), line.size());
-    Result<void> result;
-    if (written < static_cast<ssize_t>(line.size())) {
-        if (written >= 0) errno = ENOSPC;
-        result = failed("cannot write", path);
-    }
-    if (written > 0 && written < static_cast<ssize_t>(line.size())) {
-        [[maybe_unused]] const ssize_t ended = ::write(fd, "\n", 1);
-    }
-    ::close(fd);
-    return result;
 }
 
 }  // namespace lbcluster::heartbeat

@@ -48,8 +48,6 @@ class FileThread {
     void stop();
 
   private:
-    Result<void> append(const bus::Event& event);
-
     boost::asio::io_context& daemon_io_;
     std::string state_dir_;
     boost::asio::io_context io_{1};

@@ -89,7 +89,11 @@ class Swarm {
             ++runs_;
             moves_ += ended->second.moves;
             heartbeats_ += ended->second.heartbeats;
-            if (ended->second.violated) found_.push_back({ended->first, ended->second, {}});
+            if (ended->second.violated) {
+                std::fprintf(stderr, "seed %llu: %s: %s\n", static_cast<unsigned long long>(ended->first),
+                             ended->second.name.c_str(), ended->second.what.c_str());
+                found_.push_back({ended->first, ended->second, {}});
+            }
             progress();
         }
         std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) { return a.seed < b.seed; });

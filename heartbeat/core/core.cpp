@@ -187,8 +187,9 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     }
     if (!peer().fitness().known() || peer().fitness().reached()) peer_unreached_since_.reset();
     else if (!peer_unreached_since_) peer_unreached_since_ = now_;
-    witnesses_gone_ = pings_.configured() && !pings_.reached() && now_ >= pings_.changed_at() + deadtime() &&
-                      peer_unreached_since_ && now_ >= *peer_unreached_since_ + deadtime();
+    witnesses_gone_ = pings_.configured() && settings_.isolation != Isolation::strict && !pings_.reached() &&
+                      now_ >= pings_.changed_at() + deadtime() && peer_unreached_since_ &&
+                      now_ >= *peer_unreached_since_ + deadtime();
     const bool isolated = pings_.configured() && peer().resigning() && !peer().fitness().reached();
     if (isolated && !std::exchange(peer_isolated_, isolated)) note_isolation(false);
     peer_isolated_ = isolated;
@@ -466,6 +467,7 @@ void Core::update_watches(Actions& out) {
     if (pings_.update(now_, deadtime())) {
         send_now_ = true;
         if (pings_.reached()) {
+            claimed_unwitnessed_ = false;
             note(out, "ping-nodes-reached", Severity::info, "a ping node answers");
         } else {
             probes_.restart_count();

@@ -239,6 +239,8 @@ bool Core::isolated(std::string& why) {
         why = "neither the peer nor a ping node is reached (isolation: strict)";
         return true;
     }
+    // They were gone before the peer was; letting go and claiming again, for ever, would help nobody.
+    if (claimed_unwitnessed_) return false;
     // Together: it is our own path. Far apart: a lone node whose gateway reboots, which must not drop the service.
     const Instant pings_gone = std::max(pings_.last_reply().value_or(started_), activity_since_);
     const Instant peer_gone = own_silence_since();
@@ -310,6 +312,7 @@ void Core::apply(const Transition& transition, Actions& out) {
         if (!takeover_) acquire(out, transition.first && !pair_served_);  // else they are there, verified and announced
         if (!takeover_ && transition.reason == "adopted") std::get<SetAddresses>(out.back()).adopted = true;
         pair_served_ = true;
+        claimed_unwitnessed_ = transition.reason == "peer-dead" && pings_.configured() && !pings_.reached();
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
         claim_.reset();

@@ -596,6 +596,27 @@ TEST(PingNode, DownForBothDoesNotPreventTakeover) {
     p.run(10s);
     p.power_off(0);
     EXPECT_TRUE(p.run_until([&] { return p.answers(1); }, 2s));
+    // And it stays: the ping nodes did not go away with the peer.
+    p.forget_gaps();
+    p.run(60s);
+    EXPECT_TRUE(p.active(1));
+    EXPECT_EQ(p.nodes[1].moves, 1U);
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+
+// `strict` would release at once what it claimed without a witness, so it does not claim.
+TEST(PingNode, DownForBothAndStrictNobodyTakesOver) {
+    Pair p([](Settings& s) { s.isolation = Isolation::strict; });
+    settle(p);
+    p.gateway = false;
+    p.run(10s);
+    EXPECT_TRUE(p.active(0));
+    p.power_off(0);
+    p.run(20s);
+    EXPECT_FALSE(p.active(1));
+    EXPECT_EQ(p.nodes[1].moves, 0U);
+    p.gateway = true;
+    EXPECT_TRUE(p.run_until([&] { return p.answers(1); }, 3s));
 }
 
 TEST(PingNode, BlinkingUnderBothMovesNothing) {
@@ -618,6 +639,9 @@ TEST(PingNode, NeverAnsweredALoneBootTakesOverWithAnAlarm) {
     EXPECT_FALSE(p.active(0));
     EXPECT_TRUE(p.run_until([&] { return p.active(0); }, 3s));
     EXPECT_TRUE(p.alarmed(0, "without-witness"));
+    p.run(60s);
+    EXPECT_TRUE(p.active(0));
+    EXPECT_EQ(p.nodes[0].moves, 1U);
 }
 
 TEST(Noise, LossMovesNothing) {
