@@ -1,9 +1,14 @@
 #include "lbcluster/bus/event_file.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 
 #include <nlohmann/json.hpp>
 
@@ -23,6 +28,11 @@ std::uint64_t number_of(const Json& object, const char* key) {
 std::string text_of(const Json& object, const char* key) {
     const auto it = object.find(key);
     return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+Error not_written(const std::string& path) {
+    return {"cannot write " + path + ": " + std::strerror(errno), "check space and permissions of the state folder",
+            errno};
 }
 
 }  // namespace
@@ -52,7 +62,7 @@ std::optional<Event> parse_event_line(std::string_view line) {
     return event;
 }
 
-std::string event_line(const Event& event) {
+std::string event_line(const Event& event, std::string_view daemon) {
     Json line;
     line["sequence"] = event.sequence();
     line["time"] = format_rfc3339(event.time_ms());
@@ -62,6 +72,7 @@ std::string event_line(const Event& event) {
     line["text"] = event.text();
     line["inputs"] = Json::object();
     for (const auto& [name, value] : event.inputs()) line["inputs"][name] = value;
+    if (!daemon.empty()) line["daemon"] = daemon;
     return line.dump(-1, ' ', false, replace_bad_utf8) + "\n";
 }
 
@@ -100,6 +111,44 @@ Result<EventFile> read_event_file(const std::string& path) {
         out.events.erase(out.events.begin(), out.events.end() - static_cast<std::ptrdiff_t>(event_lines_max));
     }
     return out;
+}
+
+Result<EventFile> read_event_history(const std::string& path) {
+    auto history = read_event_file(path);
+    if (history.ok() && history->events.size() >= event_lines_max) return history;
+    if (!history.ok() && history.error().code != ENOENT) return history;
+    auto older = read_event_file(path + ".1");
+    if (!older.ok()) return history;
+    if (!history.ok()) return older;
+    const std::size_t wanted = std::min(event_lines_max - history->events.size(), older->events.size());
+    history->events.insert(history->events.begin(),
+                           std::make_move_iterator(older->events.end() - static_cast<std::ptrdiff_t>(wanted)),
+                           std::make_move_iterator(older->events.end()));
+    history->unreadable_lines += older->unreadable_lines;
+    return history;
+}
+
+Result<void> append_event(const std::string& path, const Event& event) {
+    constexpr off_t bytes_max = 2 * 1024 * 1024;
+    struct stat info{};
+    if (::stat(path.c_str(), &info) == 0 && info.st_size > bytes_max) {
+        ::rename(path.c_str(), (path + ".1").c_str());
+    }
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+    if (fd < 0) return not_written(path);
+    const std::string line = event_line(event);
+    // One write: a cut leaves at most one half line, which readers skip. If half a line got in, end it.
+    const ssize_t written = ::write(fd, line.data(), line.size());
+    Result<void> result;
+    if (written < static_cast<ssize_t>(line.size())) {
+        if (written >= 0) errno = ENOSPC;
+        result = not_written(path);
+    }
+    if (written > 0 && written < static_cast<ssize_t>(line.size())) {
+        [[maybe_unused]] const ssize_t ended = ::write(fd, "\n", 1);
+    }
+    ::close(fd);
+    return result;
 }
 
 }  // namespace lbcluster::bus
