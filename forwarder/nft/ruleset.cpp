@@ -1,0 +1,131 @@
+#include "forwarder/nft/ruleset.hpp"
+
+#include <array>
+#include <cstdio>
+
+namespace lbcluster::forward::nft {
+
+namespace {
+
+std::string text_of(const Ports& ports) {
+    const std::string first = std::to_string(ports.first);
+    return ports.first == ports.last ? first : first + "-" + std::to_string(ports.last);
+}
+
+bool is_all(const Ports& ports) { return ports.first <= 1 && ports.last == 65535; }
+
+std::string hex(std::uint32_t mark) {
+    std::array<char, 16> text{};
+    std::snprintf(text.data(), text.size(), "0x%08x", mark);
+    return text.data();
+}
+
+std::string protocols(const Traffic& traffic) {
+    return traffic.tcp && traffic.udp ? "{ tcp, udp }" : traffic.tcp ? "tcp" : "udp";
+}
+
+void add_elements(std::string& out, const std::string& kind, const std::string& name, const std::string& type,
+                  const std::string& elements) {
+    out += "  " + kind + " " + name + " {\n    type " + type + ";\n";
+    if (!elements.empty()) out += "    elements = {\n" + elements + "    }\n";
+    out += "  }\n";
+}
+
+// The map of marks of one family; empty if it has none.
+std::string mark_elements(const Rules& rules, bool v6) {
+    std::string out;
+    for (const MarkRule& rule : rules.marks) {
+        if (rule.traffic.address.is_v6() != v6) continue;
+        for (const char* protocol : {"tcp", "udp"}) {
+            if (!(protocol[0] == 't' ? rule.traffic.tcp : rule.traffic.udp)) continue;
+            for (const Ports& ports : rule.traffic.ports) {
+                out += "      " + rule.traffic.address.to_string() + " . " + protocol + " . " + text_of(ports) + " : " +
+                       hex(rule.mark) + ",\n";
+            }
+        }
+    }
+    return out;
+}
+
+std::string addresses(const std::set<IpAddress>& all, bool v6) {
+    std::string out;
+    for (const IpAddress& one : all) {
+        if (one.is_v6() == v6) out += "      " + one.to_string() + ",\n";
+    }
+    return out;
+}
+
+std::string masquerade(const MasqueradeRule& rule) {
+    const std::string family = rule.traffic.address.is_v6() ? "ip6" : "ip";
+    const std::string address = rule.traffic.address.to_string();
+    const std::string to = rule.to ? family + " daddr " + rule.to->to_string() : family + " daddr != " + address;
+    std::string out;
+    for (const Ports& ports : rule.traffic.ports) {
+        out += "    ct original " + family + " daddr " + address + " meta l4proto " + protocols(rule.traffic) +
+               (is_all(ports) ? "" : " ct original proto-dst " + text_of(ports)) + " " + to + " masquerade\n";
+    }
+    return out;
+}
+
+std::string auto_nat(const Rules& rules) {
+    std::string interfaces;
+    for (const std::string& interface : rules.auto_nat)
+        interfaces += (interfaces.empty() ? "\"" : ", \"") + interface + "\"";
+    std::string out;
+    for (const bool v6 : {false, true}) {
+        if (addresses(rules.inside, v6).empty()) continue;
+        const std::string family = v6 ? "ip6" : "ip";
+        const std::string digit = v6 ? "6" : "4";
+        out += "    oifname { " + interfaces + " } " + family + " saddr @inside" + digit;
+        if (!addresses(rules.virtual_addresses, v6).empty()) {
+            out += " ct original " + family + " daddr != @virtual" + digit;
+        }
+        out += " masquerade\n";
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string render(const Rules& rules) {
+    if (rules.empty()) return "";
+    const std::string name = std::string("table inet ") + table_name;
+    // Deleting what may not be there needs it to be there first; all of it is one transaction.
+    std::string out = name + "\ndelete " + name + "\n" + name + " {\n";
+    std::string marking;
+    for (const bool v6 : {false, true}) {
+        const std::string elements = mark_elements(rules, v6);
+        if (elements.empty()) continue;
+        const std::string map = v6 ? "marks6" : "marks4";
+        const std::string address = v6 ? "ipv6_addr" : "ipv4_addr";
+        add_elements(out, "map", map, address + " . inet_proto . inet_service : mark; flags interval", elements);
+        marking += std::string("    meta mark set ") + (v6 ? "ip6" : "ip") + " daddr . meta l4proto . th dport map @" +
+                   map + "\n";
+    }
+    if (!marking.empty()) {
+        out += "  chain prerouting {\n    type filter hook prerouting priority mangle; policy accept;\n" + marking +
+               "  }\n  chain output {\n    type filter hook output priority mangle; policy accept;\n" + marking +
+               "  }\n";
+    }
+    std::string leaving;
+    for (const MasqueradeRule& rule : rules.masquerades) leaving += masquerade(rule);
+    if (!rules.auto_nat.empty()) {
+        for (const bool v6 : {false, true}) {
+            const std::string digit = v6 ? "6" : "4";
+            const std::string type = v6 ? "ipv6_addr" : "ipv4_addr";
+            const std::string inside = addresses(rules.inside, v6);
+            const std::string virtual_ones = addresses(rules.virtual_addresses, v6);
+            if (inside.empty()) continue;
+            add_elements(out, "set", "inside" + digit, type, inside);
+            if (!virtual_ones.empty()) add_elements(out, "set", "virtual" + digit, type, virtual_ones);
+        }
+        leaving += auto_nat(rules);
+    }
+    if (!leaving.empty()) {
+        out += "  chain postrouting {\n    type nat hook postrouting priority srcnat; policy accept;\n" + leaving +
+               "  }\n";
+    }
+    return out + "}\n";
+}
+
+}  // namespace lbcluster::forward::nft

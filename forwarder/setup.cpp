@@ -1,0 +1,178 @@
+#include "forwarder/setup.hpp"
+
+#include <algorithm>
+
+#include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/services.hpp"
+
+namespace lbcluster::forward {
+
+namespace {
+
+Method method_of(config::Method method) {
+    switch (method) {
+        case config::METHOD_NAT:
+            return Method::nat;
+        case config::METHOD_SNAT:
+            return Method::snat;
+        case config::METHOD_TUN:
+            return Method::tun;
+        default:
+            return Method::dr;
+    }
+}
+
+State state_of(config::ServerState state) {
+    switch (state) {
+        case config::SERVER_STATE_DRAIN:
+            return State::drain;
+        case config::SERVER_STATE_HALT:
+            return State::halt;
+        default:
+            return State::online;
+    }
+}
+
+seconds whole_seconds(const google::protobuf::Duration& value) { return seconds{value.seconds()}; }
+
+bool is_on(const config::VirtualService& service) { return !service.has_enabled() || service.enabled(); }
+
+FallbackSpec fallback_of(const config::ClusterConfig& cluster, const config::VirtualService& service) {
+    FallbackSpec out;
+    const config::Fallback& fallback = service.fallback();
+    if (fallback.page()) {
+        out.kind = FallbackSpec::Kind::page;
+    } else if (fallback.has_server()) {
+        out.kind = FallbackSpec::Kind::server;
+        out.server = fallback.server();
+    } else if (fallback.has_address() || fallback.has_service()) {
+        std::string address = fallback.address();
+        for (const config::VirtualService& other : cluster.virtual_services()) {
+            if (fallback.has_service() && other.label() == fallback.service() && is_on(other))
+                address = other.address();
+        }
+        const auto parsed = IpAddress::parse(address);
+        if (!parsed) return out;  // that service is disabled
+        out.kind = FallbackSpec::Kind::address;
+        out.address = *parsed;
+        out.port = static_cast<std::uint16_t>(fallback.port());
+        out.method = fallback.has_service() ? Method::nat
+                                            : method_of(fallback.has_method() ? fallback.method() : service.method());
+    }
+    return out;
+}
+
+ServerSpec server_of(const config::RealServer& server, const IpAddress& address) {
+    ServerSpec out;
+    out.label = server.label();
+    out.address = address;
+    out.port = static_cast<std::uint16_t>(server.port());
+    out.weight = server.has_weight() ? server.weight() : 100;
+    out.min_connections = server.min_connections();
+    out.max_connections = server.max_connections();
+    out.state = state_of(server.state());
+    if (server.has_drain_until()) out.drain_until_ms = parse_rfc3339(server.drain_until());
+    return out;
+}
+
+ServiceSpec service_of(const config::ClusterConfig& cluster, const config::VirtualService& service,
+                       const IpAddress& address) {
+    ServiceSpec out;
+    out.label = service.label();
+    out.traffic.address = address;
+    out.traffic.tcp = service.protocol() != config::PROTOCOL_UDP;
+    out.traffic.udp = service.protocol() == config::PROTOCOL_UDP || service.protocol() == config::PROTOCOL_TCP_UDP;
+    for (const std::string& text : service.ports()) {
+        if (const auto range = config::parse_port_range(text)) out.traffic.ports.push_back({range->first, range->last});
+    }
+    out.method = method_of(service.method());
+    out.scheduler = config::written_text(config::scheduler_of(service));
+    if (service.persistence().has_source_ip()) {
+        const config::SourceIpPersistence& given = service.persistence().source_ip();
+        Persistence persistence;
+        if (given.has_timeout()) persistence.timeout = whole_seconds(given.timeout());
+        persistence.mask_bits = given.has_mask() ? given.mask() : (address.is_v6() ? 128 : 32);
+        out.persistence = persistence;
+    }
+    out.one_packet = service.one_packet();
+    out.quiesce = service.on_down() == config::ON_DOWN_QUIESCE;
+    out.fallback = fallback_of(cluster, service);
+    for (const config::RealServer* server : config::servers_of(service)) {
+        const auto parsed = IpAddress::parse(server->address());
+        if (parsed) out.servers.push_back(server_of(*server, *parsed));
+    }
+    return out;
+}
+
+std::string real_name(const config::NodeConfig& node, const std::string& name) {
+    const auto found = node.interfaces().find(name);
+    return found == node.interfaces().end() ? name : found->second;
+}
+
+void find_sync(const config::NodeConfig& node, const NodeFacts& facts, NodeSpec& out) {
+    const auto link = std::find_if(node.links().begin(), node.links().end(),
+                                   [](const config::Link& one) { return one.has_local() && one.has_peer(); });
+    if (node.links().empty()) return;  // no peer
+    if (link != node.links().end()) {
+        const auto local = IpAddress::parse(link->local());
+        const auto peer = IpAddress::parse(link->peer());
+        if (!local || !peer) return;
+        const std::string both = std::min(*local, *peer).to_string() + " " + std::max(*local, *peer).to_string();
+        out.sync_id = static_cast<std::uint8_t>(stable_hash(both) % 255 + 1);
+        const auto own = facts.interface_of.find(*local);
+        if (link->has_interface()) out.sync_interface = real_name(node, link->interface());
+        else if (own != facts.interface_of.end()) out.sync_interface = own->second;
+    }
+    if (!node.has_sync_interface()) return;
+    out.sync_interface = real_name(node, node.sync_interface());
+    if (out.sync_id == 0) out.sync_id = 1;
+}
+
+std::string log_level_of(config::LogLevel level) {
+    return level == config::LOG_LEVEL_UNSPECIFIED ? "info" : config::written_text(level);
+}
+
+}  // namespace
+
+Setup make_setup(const config::LoadResult& loaded) {
+    Setup out;
+    out.node = loaded.effective_node.node();
+    out.log_level = log_level_of(loaded.effective_node.log_level());
+    out.revision = loaded.revision;
+    out.digest = loaded.digest;
+    out.node_config = loaded.effective_node;
+    out.cluster = loaded.effective_cluster;
+    return out;
+}
+
+Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const NodeFacts& facts) {
+    Spec out;
+    for (const config::VirtualService& service : cluster.virtual_services()) {
+        const auto address = IpAddress::parse(service.address());
+        if (!is_on(service) || config::is_layer7(service) || !address) continue;
+        out.services.push_back(service_of(cluster, service, *address));
+    }
+    const config::Forwarding& forwarding = cluster.forwarding();
+    for (const std::string& name : forwarding.auto_nat()) out.node.auto_nat.push_back(real_name(node, name));
+    out.node.timeouts = {whole_seconds(forwarding.tcp_timeout()), whole_seconds(forwarding.tcp_fin_timeout()),
+                         whole_seconds(forwarding.udp_timeout())};
+    out.node.interfaces = facts.interfaces;
+    out.node.listens_to_routers = facts.listens_to_routers;
+    find_sync(node, facts, out.node);
+    return out;
+}
+
+Verdict verdict_of(const bus::ServerHealth& health) {
+    Verdict out;
+    out.health = health.health() == "up"        ? Health::up
+                 : health.health() == "down"    ? Health::down
+                 : health.health() == "standby" ? Health::standby
+                                                : Health::unknown;
+    out.percent = health.weight_percent();
+    out.wish = health.feedback_state() == "drain"  ? Wish::drain
+               : health.feedback_state() == "down" ? Wish::down
+                                                   : Wish::none;
+    return out;
+}
+
+}  // namespace lbcluster::forward
