@@ -211,8 +211,9 @@ bool Conduct::cut(const Node& from, const Node& to) const {
 void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     const Node* peer = world_.peer(node);
     const bool before = seen.routers_gone && seen.peer_gone;
-    follow(seen.peer_gone,
-           peer->daemon() == nullptr || !peer->machine().works() || cut(node, *peer) || cut(*peer, node));
+    const bool gone = peer->daemon() == nullptr || !peer->machine().works() || cut(node, *peer) || cut(*peer, node);
+    if (!gone && seen.peer_gone) seen.peer_back = world_now();
+    follow(seen.peer_gone, gone);
     const bool alone = seen.routers_gone && seen.peer_gone && runs(node) && node.serves() &&
                        !settings().ping_nodes.empty() && settings().isolation != hb::Isolation::hold;
     if (!alone) return seen.cut_off.cancel();
@@ -220,8 +221,12 @@ void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     // `auto` releases only if both went at once; and whatever stood still has its own rules.
     const Instant since = std::max(*seen.routers_gone, *seen.peer_gone);
     const Duration apart = since - std::min(*seen.routers_gone, *seen.peer_gone);
-    const bool together =
-        seen.routers_unsure && apart < deadtime() / 2 && *seen.routers_gone - *seen.routers_unsure < deadtime() / 2;
+    // What was whole again for a moment only may not have been noticed.
+    const Duration noticed = 3 * keepalive();
+    const bool together = seen.routers_unsure && apart < deadtime() / 2 &&
+                          *seen.routers_gone - *seen.routers_unsure < deadtime() / 2 &&
+                          *seen.routers_unsure - seen.routers_sure >= noticed &&
+                          *seen.peer_gone - seen.peer_back >= noticed;
     if (settings().isolation != hb::Isolation::strict && !together) return;
     seen.cut_off.set(since + deadtime() + deadtime() / 10 + 2 * keepalive() + invariants_.address_time() - world_now(),
                      [this, &node] { judge_cut_off(node); });
