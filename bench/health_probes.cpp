@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -21,9 +20,9 @@
 #include <fstream>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "bench/fast_server.hpp"
 #include "healthd/probes/factory.hpp"
 
 namespace {
@@ -37,56 +36,22 @@ using Clock = std::chrono::steady_clock;
     std::exit(1);
 }
 
-// Answers each request with 200, and closes.
-[[noreturn]] void serve(int listener) {
-    const int epoll = ::epoll_create1(0);
-    epoll_event event{EPOLLIN, {.fd = listener}};
-    ::epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
-    const std::string_view answer =
-        "HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK";
-    std::vector<epoll_event> events(256);
-    std::vector<char> request(4096);
-    for (;;) {
-        const int count = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), -1);
-        for (int i = 0; i < count; ++i) {
-            const int fd = events[static_cast<std::size_t>(i)].data.fd;
-            if (fd == listener) {
-                for (;;) {
-                    const int client = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
-                    if (client < 0) break;
-                    event = {EPOLLIN, {.fd = client}};
-                    ::epoll_ctl(epoll, EPOLL_CTL_ADD, client, &event);
-                }
-                continue;
-            }
-            if (::recv(fd, request.data(), request.size(), 0) > 0) {
-                (void)::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
-            }
-            ::close(fd);
-        }
-    }
-}
-
 struct Server {
     std::uint16_t port = 0;
     pid_t pid = 0;
 
     Server() {
-        const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        const int listener = bench::listen_tcp(INADDR_LOOPBACK, 0);
         sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         socklen_t bytes = sizeof address;
-        if (::bind(listener, reinterpret_cast<sockaddr*>(&address), bytes) != 0 || ::listen(listener, 4096) != 0 ||
-            ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) {
-            die("listen");
-        }
+        if (listener < 0 || ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) die("listen");
         port = ntohs(address.sin_port);
         pid = ::fork();
         if (pid < 0) die("fork");
         if (pid == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            serve(listener);
+            bench::serve(listener);
+            ::_exit(0);
         }
         ::close(listener);
     }

@@ -1,0 +1,45 @@
+// What a comparison found, for the terminal and for docs/benchmarks.md. Markdown that reads well as it stands.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "bench/peers.hpp"
+#include "bench/spread.hpp"
+#include "bench/usage.hpp"
+
+namespace lbcluster::bench {
+
+// One peer with one plan.
+struct Row {
+    Plan plan;
+    std::string peer;
+    std::chrono::seconds length{};  // of the window in which all but the deaths was measured
+    Spread spread;
+    Usage usage;                  // its cpu: in the window
+    std::size_t missed = 0;       // checks that the kernel could not note
+    std::size_t false_downs = 0;  // servers said to be down that were not
+    std::size_t deaths = 0;
+    std::vector<std::chrono::nanoseconds> detections;  // of those that were found, sorted
+    std::string remark;                                // what the peer says of itself
+};
+
+struct Report {
+    std::string date;
+    std::string machine;  // one line each
+    std::vector<std::string> versions;
+    std::vector<std::string> absent;  // peers that do not run here, and why
+    std::vector<Row> rows;
+};
+
+std::string heading();
+std::string line_of(const Row& row);  // of the table
+// The two histograms of the rows that share the plan of `first`.
+std::string histograms(const std::vector<Row>& rows, const Row& first);
+// The section of docs/benchmarks.md.
+std::string section(const Report& report, const std::vector<std::unique_ptr<Peer>>& peers);
+// Puts it into the page, in place of the one that was there.
+void write_section(const std::string& path, const std::string& text);
+
+}  // namespace lbcluster::bench

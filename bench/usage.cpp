@@ -1,0 +1,44 @@
+#include "bench/usage.hpp"
+
+#include <ctime>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+
+namespace lbcluster::bench {
+
+namespace {
+
+std::size_t resident_kib(const std::string& folder) {
+    std::ifstream status(folder + "/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
+    }
+    return 0;
+}
+
+// To the nanosecond; /proc/PID/stat counts the same in hundredths of a second.
+std::chrono::nanoseconds cpu_time(pid_t pid) {
+    clockid_t clock{};
+    timespec time{};
+    if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return {};
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+}  // namespace
+
+Usage usage_of(pid_t pid) {
+    const std::string folder = "/proc/" + std::to_string(pid);
+    Usage sum{cpu_time(pid), resident_kib(folder), 1};
+    std::ifstream list(folder + "/task/" + std::to_string(pid) + "/children");
+    for (pid_t child = 0; list >> child;) {
+        const Usage more = usage_of(child);
+        sum.cpu += more.cpu;
+        sum.resident_kib += more.resident_kib;
+        sum.processes += more.processes;
+    }
+    return sum;
+}
+
+}  // namespace lbcluster::bench
