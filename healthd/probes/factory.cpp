@@ -92,9 +92,9 @@ Result<std::unique_ptr<Probe>> ProbeFactory::make_negotiate(const ProbeSpec& spe
     StreamSettings settings{spec.address, spec.port, std::move(make_conversation)};
     settings.tls_first = transport == Transport::tls;
     if (settings.tls_first || spec.check.tls().starttls()) {
-        auto context = contexts_.get(spec.check.tls(), alpn_of(spec.check));
-        if (!context) return context.error();
-        settings.tls = std::move(*context);
+        auto files = contexts_.get(spec.check.tls(), alpn_of(spec.check));
+        if (!files) return files.error();
+        settings.tls = std::move(*files);
         settings.tls_name = tls_name_of(spec);
     }
     return std::unique_ptr<Probe>(std::make_unique<StreamProbe>(poller_, std::move(settings)));

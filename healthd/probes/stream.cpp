@@ -85,7 +85,11 @@ bool StreamProbe::connected() {
 bool StreamProbe::begin_handshake() {
     LBC_ASSERT(settings_.tls != nullptr);
     phase_ = Phase::handshake;
-    tls_ = std::make_unique<TlsSession>(settings_.tls, watch_.fd(), settings_.tls_name);
+    const TlsContext context = settings_.tls->context();
+    if (const Error& error = settings_.tls->error(); transcript() != nullptr && !error.message.empty()) {
+        transcript()->note(error.message + "; the files as they were before are used");
+    }
+    tls_ = std::make_unique<TlsSession>(context, watch_.fd(), settings_.tls_name);
     return handshake();
 }
 

@@ -21,7 +21,7 @@ struct StreamSettings {
     std::uint16_t port = 0;
     // A new conversation; null: the connection (and its handshake) is all.
     std::function<std::unique_ptr<Talk>()> make_talk;
-    TlsContext tls;  // null: TLS is never spoken
+    std::shared_ptr<TlsFiles> tls;  // null: TLS is never spoken
     bool tls_first = false;
     std::string tls_name;
 };

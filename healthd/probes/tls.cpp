@@ -105,15 +105,7 @@ std::string name_in(const X509* certificate) {
     return name.empty() ? "nobody" : printable(name, name_bytes_max);
 }
 
-}  // namespace
-
-Result<TlsContext> TlsContexts::get(const config::CheckTls& settings, std::string_view alpn) {
-    std::erase_if(kept_, [](const auto& entry) { return entry.second.expired(); });
-    const std::string key = std::string(alpn) + (settings.verify() ? "\nverify\n" : "\n\n") +
-                            stamp_of(settings.ca_file()) + '\n' + stamp_of(settings.certificate()) + '\n' +
-                            stamp_of(settings.private_key());
-    if (const auto found = kept_.find(key); found != kept_.end()) return found->second.lock();
-
+Result<TlsContext> make_context(const config::CheckTls& settings, std::string_view alpn) {
     TlsContext context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
     LBC_ASSERT(context != nullptr);
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
@@ -136,8 +128,36 @@ Result<TlsContext> TlsContexts::get(const config::CheckTls& settings, std::strin
                                 static_cast<unsigned>(list.size()));
     }
     if (const auto loaded = load_files(*context, settings); !loaded) return loaded.error();
-    kept_[key] = context;
     return context;
+}
+
+}  // namespace
+
+TlsContext TlsFiles::context() {
+    const auto now = std::chrono::steady_clock::now();
+    if (looked_ && now - *looked_ < look_pace) return context_;
+    looked_ = now;
+    // Of the system's authorities it is the folder that changes.
+    const bool systems = settings_.verify() && settings_.ca_file().empty();
+    const std::string stamp = stamp_of(systems ? X509_get_default_cert_dir() : settings_.ca_file()) + '\n' +
+                              stamp_of(settings_.certificate()) + '\n' + stamp_of(settings_.private_key());
+    if (stamp == stamp_) return context_;
+    stamp_ = stamp;
+    auto made = make_context(settings_, alpn_);
+    error_ = made ? Error{} : made.error();
+    if (made) context_ = std::move(*made);
+    return context_;
+}
+
+Result<std::shared_ptr<TlsFiles>> TlsContexts::get(const config::CheckTls& settings, std::string_view alpn) {
+    std::erase_if(kept_, [](const auto& entry) { return entry.second.expired(); });
+    const std::string key = std::string(alpn) + (settings.verify() ? "\nverify\n" : "\n\n") + settings.ca_file() +
+                            '\n' + settings.certificate() + '\n' + settings.private_key();
+    if (const auto found = kept_.find(key); found != kept_.end()) return found->second.lock();
+    auto files = std::make_shared<TlsFiles>(settings, alpn);
+    if (files->context() == nullptr) return files->error();
+    kept_[key] = files;
+    return files;
 }
 
 TlsSession::TlsSession(const TlsContext& context, int fd, const std::string& name)

@@ -8,26 +8,53 @@
 
 #include <openssl/ssl.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "lbcluster/base/result.hpp"
+#include "lbcluster/base/time.hpp"
 #include "lbcluster/config.pb.h"
 
 namespace lbcluster::health {
 
 using TlsContext = std::shared_ptr<SSL_CTX>;
 
-// Contexts, one for equal settings, kept while a probe uses them. Files are read here, and again when they changed.
+// One context, made anew when a file of it has changed: a certificate, key or authority that was renewed counts for the
+// probes that begin afterwards. Files are looked at once a second at most, however many probes share this. What cannot
+// be used (a certificate is there, its key not yet) leaves the last one that could in force.
+class TlsFiles {
+  public:
+    static constexpr seconds look_pace{1};
+
+    TlsFiles(config::CheckTls settings, std::string_view alpn) : settings_(std::move(settings)), alpn_(alpn) {}
+
+    // Null: there never was a good one; see error().
+    TlsContext context();
+    // Why the files as they are now cannot be used: which one, and why. Empty: they are in use.
+    [[nodiscard]] const Error& error() const { return error_; }
+
+  private:
+    const config::CheckTls settings_;
+    const std::string alpn_;
+    TlsContext context_;
+    Error error_;
+    std::string stamp_;  // of the files when they were read
+    std::optional<std::chrono::steady_clock::time_point> looked_;
+};
+
+// One for equal settings, kept while a probe uses it.
 class TlsContexts {
   public:
     // `alpn`: one protocol's name, or empty. Error: which file, and why.
-    Result<TlsContext> get(const config::CheckTls& settings, std::string_view alpn);
+    Result<std::shared_ptr<TlsFiles>> get(const config::CheckTls& settings, std::string_view alpn);
 
   private:
-    std::map<std::string, std::weak_ptr<SSL_CTX>> kept_;
+    std::map<std::string, std::weak_ptr<TlsFiles>> kept_;
 };
 
 class TlsSession {

@@ -198,7 +198,7 @@ TEST_F(Tls, FilesThatCannotBeUsedAreNamed) {
                 StartsWith("tls.private_key is there without tls.certificate"));
 }
 
-TEST_F(Tls, ChangedFilesAreReadAgain) {
+TEST_F(Tls, EqualSettingsShareTheirFiles) {
     TlsContexts contexts;
     config::CheckTls settings;
     settings.set_verify(true);
@@ -207,8 +207,42 @@ TEST_F(Tls, ChangedFilesAreReadAgain) {
     ASSERT_TRUE(first);
     EXPECT_EQ(*contexts.get(settings, ""), *first);
     EXPECT_NE(*contexts.get(settings, "h2"), *first);
-    authority_.write(authority_.sign("DNS:new"), "authority");
-    EXPECT_NE(*contexts.get(settings, ""), *first);
+}
+
+// A probe that goes on and on, as those of a target do.
+TEST_F(Tls, ARenewedAuthorityCountsForTheNextProbe) {
+    const Authority next;
+    TlsServer before({authority_.sign("DNS:www.example")});
+    TlsServer after({next.sign("DNS:www.example")});
+    std::atomic<TlsServer*> server{&before};
+    const Peer peer([&](Connection& c) { (void)server.load()->serve(c, answer_http); });
+    const auto probe = make(verified(peer.port(), "www.example"));
+    EXPECT_EQ(text_of(ask(*probe)), "up: HTTP 200");
+    server = &after;
+    EXPECT_EQ(ask(*probe).finding, Finding::down);
+    std::filesystem::rename(next.file("authority.pem"), authority_.file("authority.pem"));
+    EXPECT_TRUE(turn_until([&] { return ask(*probe).finding == Finding::up; }));
+}
+
+// Certificate and key come one after the other: in between the old ones go on.
+TEST_F(Tls, ARenewedCertificateIsTakenUpWithItsKey) {
+    authority_.write(authority_.sign("DNS:old"), "client");
+    authority_.write(authority_.sign("DNS:new"), "next");
+    config::CheckTls settings;
+    settings.set_certificate(authority_.file("client.pem"));
+    settings.set_private_key(authority_.file("client.key"));
+    TlsFiles files(settings, "");
+    const TlsContext old = files.context();
+    ASSERT_NE(old, nullptr);
+    std::filesystem::rename(authority_.file("next.pem"), authority_.file("client.pem"));
+    EXPECT_TRUE(turn_until([&] {
+        EXPECT_EQ(files.context(), old);
+        return !files.error().message.empty();
+    }));
+    EXPECT_THAT(files.error().message, HasSubstr("key values mismatch"));
+    std::filesystem::rename(authority_.file("next.key"), authority_.file("client.key"));
+    EXPECT_TRUE(turn_until([&] { return files.context() != old; }));
+    EXPECT_EQ(files.error().message, "");
 }
 
 TEST_F(Tls, HandshakeAlone) {
