@@ -1,20 +1,25 @@
-// lbcluster events: who became what, when and why (OP-4). From heartbeatd while it runs, else from the file it keeps.
-#include <poll.h>
-
+// lbcluster events: who became what, when and why (OP-4). heartbeatd and healthd each have a history; they are shown as
+// one, by time. From the daemon while it runs, else from the file it keeps.
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "commands.hpp"
 #include "context.hpp"
+#include "lbcluster/bus/client.hpp"
 #include "lbcluster/bus/event_file.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "lbcluster/config/load.hpp"
 #include "status_view.hpp"
 
 namespace lbcluster::cli {
@@ -24,108 +29,187 @@ using namespace std::chrono_literals;
 
 constexpr auto answer_time = 2s;
 constexpr auto reader_check_time = 1s;  // whether somebody still reads what is printed
-constexpr int retry_ms = 500;
 
-std::vector<bus::Event> events_of(const std::vector<bus::Item>& items) {
-    std::vector<bus::Event> events;
-    for (const auto& item : items) {
-        if (item.has_event() && !item.removed()) {
-            events.push_back(item.event());
-        }
-    }
-    std::sort(events.begin(), events.end(),
-              [](const bus::Event& a, const bus::Event& b) { return a.sequence() < b.sequence(); });
-    return events;
+struct Source {
+    const char* daemon;
+    const char* file;
+};
+constexpr std::array sources{Source{"heartbeatd", "events.jsonl"}, Source{"healthd", "health-events.jsonl"}};
+
+using Events = std::vector<bus::Event>;
+
+void add_events_of(const bus::Item& item, Events& events) {
+    if (item.has_event() && !item.removed()) events.push_back(item.event());
 }
 
-void show(const Context& context, const bus::Event& event) {
+void sort_by_number(Events& events) {
+    std::sort(events.begin(), events.end(),
+              [](const bus::Event& a, const bus::Event& b) { return a.sequence() < b.sequence(); });
+}
+
+void show(const Context& context, const Source& source, const bus::Event& event) {
     if (context.json) {
-        print(bus::event_line(event));
+        print(bus::event_line(event, source.daemon));
     } else {
         print(event_line(event, context.color));
     }
 }
 
+void tell(const std::string& text) { std::fprintf(stderr, "lbcluster: %s\n", harmless(text).c_str()); }
+
 bool does_not_run(const Error& error) { return error.code == ENOENT || error.code == ECONNREFUSED; }
 
-// The events up to now; from the file if heartbeatd does not run.
-Result<std::vector<bus::Event>> past_events(const Context& context) {
-    const auto items = bus::fetch(context.paths.socket_of("heartbeatd"), "event/", answer_time);
+struct Past {
+    Events events;               // in the order of their numbers
+    std::optional<Error> error;  // of the daemon
+    bool kept = false;           // there is a file of it
+};
+
+Past past_of(const Context& context, const Source& source) {
+    Past past;
+    const auto items = bus::fetch(context.paths.socket_of(source.daemon), "event/", answer_time);
     if (items.ok()) {
-        return events_of(items.value());
+        for (const bus::Item& item : *items) add_events_of(item, past.events);
+        sort_by_number(past.events);
+        return past;
     }
-    if (!does_not_run(items.error())) {
-        return items.error();
-    }
-    auto kept = bus::read_event_file(context.paths.state_dir + "/events.jsonl");
+    past.error = items.error();
+    const std::string path = context.paths.state_dir + "/" + source.file;
+    auto kept = bus::read_event_history(path);
     if (!kept.ok()) {
-        return kept.error().code == ENOENT ? items.error() : kept.error();
+        if (kept.error().code != ENOENT && does_not_run(items.error())) past.error = kept.error();
+        return past;
     }
-    if (kept.value().unreadable_lines > 0) {
-        std::fprintf(stderr, "lbcluster: left out %zu lines of %s/events.jsonl that are not events\n",
-                     kept.value().unreadable_lines, harmless(context.paths.state_dir).c_str());
+    past.kept = true;
+    past.events = std::move(kept->events);
+    if (kept->unreadable_lines > 0) {
+        tell("left out " + std::to_string(kept->unreadable_lines) + " lines of " + path + " that are not events");
     }
-    return std::move(kept.value().events);
+    return past;
+}
+
+// A node may well have nothing to check.
+bool is_missed(const Context& context, const Source& source, const Past& past) {
+    if (std::string_view(source.daemon) != "healthd" || past.error->code != ENOENT || past.kept) return true;
+    const auto loaded = config::load(context.paths, std::nullopt);
+    return !loaded.ok() || loaded.effective_cluster.virtual_services_size() > 0;
+}
+
+using Pasts = std::array<Past, sources.size()>;
+
+bool nobody_knows(const Pasts& pasts) {
+    return std::none_of(pasts.begin(), pasts.end(), [](const Past& past) { return !past.error || past.kept; });
+}
+
+// heartbeatd's, which every node has.
+void fail_unknown(Context& context, const Pasts& pasts) {
+    const Error& error = *pasts.front().error;
+    fail(context, error.code == EIO ? exit_failed : bus::exit_code_of(error), error);
+}
+
+// One daemon that does not answer does not hide the other's events.
+void tell_missing(const Context& context, const Pasts& pasts, const char* without) {
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        if (!pasts[i].error || !is_missed(context, sources[i], pasts[i])) continue;
+        tell(pasts[i].error->message + (pasts[i].kept ? "; these are the events that it kept" : without));
+    }
+}
+
+// By time; each history keeps its own order, should a clock have been set back meanwhile.
+void show_past(const Context& context, const Pasts& pasts) {
+    std::array<std::size_t, sources.size()> next{};
+    for (;;) {
+        std::optional<std::size_t> first;
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            if (next[i] == pasts[i].events.size()) continue;
+            const auto time_ms = [&](std::size_t of) { return pasts[of].events[next[of]].time_ms(); };
+            if (!first || time_ms(i) < time_ms(*first)) first = i;
+        }
+        if (!first) return;
+        show(context, sources[*first], pasts[*first].events[next[*first]++]);
+    }
+}
+
+Pasts all_past(const Context& context) {
+    Pasts pasts;
+    for (std::size_t i = 0; i < sources.size(); ++i) pasts[i] = past_of(context, sources[i]);
+    return pasts;
 }
 
 void run_once(Context& context) {
-    const auto events = past_events(context);
-    if (!events.ok()) {
-        const int code = events.error().code == EIO ? exit_failed : bus::exit_code_of(events.error());
-        fail(context, code, events.error());
-        return;
-    }
-    for (const auto& event : events.value()) {
-        show(context, event);
-    }
-    if (events.value().empty() && !context.json) {
-        print("No events yet.\n");
-    }
+    const Pasts pasts = all_past(context);
+    if (nobody_knows(pasts)) return fail_unknown(context, pasts);
+    tell_missing(context, pasts, "; its events are not shown");
+    show_past(context, pasts);
+    const bool none = std::all_of(pasts.begin(), pasts.end(), [](const Past& past) { return past.events.empty(); });
+    if (none && !context.json) print("No events yet.\n");
 }
 
-// Goes on over a restart of heartbeatd; sequence numbers tell what was printed already.
+// One daemon's events as they come, over its restarts; their numbers tell what was printed already.
+class Follower {
+  public:
+    Follower(boost::asio::io_context& io, const Context& context, const Source& source, const Past& past)
+        : io_(io),
+          context_(context),
+          source_(source),
+          printed_(past.events.empty() ? 0 : past.events.back().sequence()),
+          client_(io, {context.paths.socket_of(source.daemon), "lbcluster", LBCLUSTER_VERSION, "event/"}) {
+        client_.on_snapshot([this](const bus::Client::State& state) {
+            Events events;
+            for (const auto& [key, item] : state) add_events_of(item, events);
+            sort_by_number(events);
+            if (!events.empty() && events.back().sequence() < printed_) printed_ = 0;  // a new history
+            take(events);
+        });
+        client_.on_update([this](const std::vector<bus::Item>& items) {
+            Events events;
+            for (const bus::Item& item : items) add_events_of(item, events);
+            sort_by_number(events);
+            take(events);
+        });
+        client_.on_lost([](const Error& error) { tell(error.message + "; waiting for it"); });
+        client_.start();
+    }
+
+  private:
+    void take(const Events& events) {
+        for (const bus::Event& event : events) {
+            if (event.sequence() <= printed_) continue;
+            show(context_, source_, event);
+            printed_ = event.sequence();
+        }
+        if (!stdout_works()) io_.stop();
+    }
+
+    boost::asio::io_context& io_;
+    const Context& context_;
+    const Source& source_;
+    std::uint64_t printed_;
+    bus::Client client_;
+};
+
+void look_after_reader(boost::asio::io_context& io, boost::asio::steady_timer& timer) {
+    if (!stdout_works()) return io.stop();
+    timer.expires_after(reader_check_time);
+    timer.async_wait([&](boost::system::error_code error) {
+        if (!error) look_after_reader(io, timer);
+    });
+}
+
 void run_follow(Context& context) {
-    std::uint64_t printed = 0;
-    if (const auto events = past_events(context); events.ok()) {
-        for (const auto& event : events.value()) {
-            show(context, event);
-            printed = event.sequence();
-        }
-    } else if (!does_not_run(events.error())) {
-        fail(context, bus::exit_code_of(events.error()), events.error());
-        return;
+    const Pasts pasts = all_past(context);
+    // Who may not ask now may not ask later either; for a daemon that does not run it waits.
+    if (nobody_knows(pasts) && !does_not_run(*pasts.front().error)) return fail_unknown(context, pasts);
+    tell_missing(context, pasts, "; waiting for it");
+    show_past(context, pasts);
+    boost::asio::io_context io{1};
+    std::vector<std::unique_ptr<Follower>> followers;
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        followers.push_back(std::make_unique<Follower>(io, context, sources[i], pasts[i]));
     }
-    bool told = false;
-    while (stdout_works()) {
-        const auto followed = bus::follow(
-            context.paths.socket_of("heartbeatd"), "event/",
-            [&](bool first, const std::vector<bus::Item>& items) {
-                told = false;
-                const auto events = events_of(items);
-                if (first && !events.empty() && events.back().sequence() < printed) {
-                    printed = 0;  // the node's history was removed; this is a new one
-                }
-                for (const auto& event : events) {
-                    if (event.sequence() > printed) {
-                        show(context, event);
-                        printed = event.sequence();
-                    }
-                }
-                return stdout_works();
-            },
-            answer_time, reader_check_time);
-        if (followed.ok()) {
-            return;
-        }
-        if (bus::exit_code_of(followed.error()) == exit_refused) {
-            fail(context, exit_refused, followed.error());
-            return;
-        }
-        if (!std::exchange(told, true)) {
-            std::fprintf(stderr, "lbcluster: %s; waiting for it\n", harmless(followed.error().message).c_str());
-        }
-        ::poll(nullptr, 0, retry_ms);
-    }
+    boost::asio::steady_timer timer(io);
+    look_after_reader(io, timer);
+    io.run();
 }
 
 }  // namespace

@@ -71,20 +71,27 @@ std::string trouble_of(const Error& error) {
 
 void add_healthd(const Context& context, StatusView& view) {
     const std::string socket = context.paths.socket_of("healthd");
-    const auto fetched = bus::fetch_all(socket, "", answer_time);
+    const auto fetched = bus::fetch_all(socket, "health", answer_time);
+    const auto servers = fetched.ok() ? bus::fetch(socket, "server/", answer_time) : fetched.error();
     view.health.reset();
     view.servers.clear();
-    if (fetched.ok()) {
+    if (fetched.ok() && servers.ok()) {
         view.health.emplace();
         view.health_error.clear();
-        for (const bus::Item& item : fetched.value().items) {
-            if (!item.has_config() || view.config.digest().empty()) take(view, item);
+        for (const bus::Item& item : fetched->items) take(view, item);
+        for (const bus::Item& item : *servers) take(view, item);
+        if (view.config.digest().empty()) {  // heartbeatd has told of none
+            const auto config = bus::fetch(socket, "config", answer_time);
+            if (config.ok()) {
+                for (const bus::Item& item : *config) take(view, item);
+            }
         }
         view.daemons.push_back({"healthd", true, false, fetched.value().server.version()});
         return;
     }
-    view.health_error = trouble_of(fetched.error());
-    if (fetched.error().code != ENOENT || view.cluster.virtual_services_size() > 0) {
+    const Error& error = fetched.ok() ? servers.error() : fetched.error();
+    view.health_error = trouble_of(error);
+    if (error.code != ENOENT || view.cluster.virtual_services_size() > 0) {
         view.daemons.push_back({"healthd", bus::listens(socket), true, ""});
     }
 }
@@ -151,10 +158,12 @@ class Watch {
           view_(std::move(view)),
           node_(io_, options("heartbeatd", "node")),
           config_(io_, options("heartbeatd", "config")),
-          health_(io_, options("healthd", "")),
+          health_(io_, options("healthd", "health")),
+          servers_(io_, options("healthd", "server/")),
+          health_config_(io_, options("healthd", "config")),
           settle_(io_),
           refresh_(io_) {
-        for (bus::Client* client : {&node_, &config_, &health_}) {
+        for (bus::Client* client : clients_) {
             client->on_snapshot([this](const auto&) { changed(); });
             client->on_update([this](const auto&) { changed(); });
             client->on_lost([this](const Error&) { changed(); });
@@ -164,7 +173,7 @@ class Watch {
     void run() {
         show(context_, view_, true);
         shown_ = digest(view_);
-        for (bus::Client* client : {&node_, &config_, &health_}) client->start();
+        for (bus::Client* client : clients_) client->start();
         refresh();
         io_.run();
     }
@@ -187,7 +196,8 @@ class Watch {
     // Not before every daemon that was there has given its first snapshot.
     [[nodiscard]] bool complete() {
         complete_ = complete_ || std::chrono::steady_clock::now() > started_ + answer_time ||
-                    ((!view_.node || !(node_.stale() || config_.stale())) && (!view_.health || !health_.stale()));
+                    ((!view_.node || !(node_.stale() || config_.stale())) &&
+                     (!view_.health || !(health_.stale() || servers_.stale())));
         return complete_;
     }
 
@@ -230,10 +240,13 @@ class Watch {
     }
 
     void add_health(StatusView& next) const {
-        if (!health_.stale()) {
+        if (!health_.stale() && !servers_.stale()) {
             next.health.emplace();
-            for (const auto& [key, item] : health_.state()) {
-                if (!item.has_config() || next.config.digest().empty()) take(next, item);
+            for (const bus::Client* client : {&health_, &servers_}) {
+                for (const auto& [key, item] : client->state()) take(next, item);
+            }
+            if (next.config.digest().empty()) {
+                for (const auto& [key, item] : health_config_.state()) take(next, item);
             }
             next.daemons.push_back({"healthd", true, false, health_.server_version()});
             return;
@@ -275,7 +288,10 @@ class Watch {
     boost::asio::io_context io_{1};
     bus::Client node_;
     bus::Client config_;
-    bus::Client health_;
+    bus::Client health_;  // of healthd everything but its history
+    bus::Client servers_;
+    bus::Client health_config_;
+    const std::array<bus::Client*, 5> clients_{&node_, &config_, &health_, &servers_, &health_config_};
     boost::asio::steady_timer settle_;
     boost::asio::steady_timer refresh_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();

@@ -109,6 +109,8 @@ Result<void> Daemon::open() {
     });
     bus_->on_snapshot([this](bus::Item& item) { fill_ages(item); });
     if (auto listening = bus_->listen(); !listening) return listening;
+    events_ = std::make_unique<EventLog>(io_, files_, *bus_, paths_.state_dir + "/health-events.jsonl");
+    events_->load();
 
     const int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (fd < 0) return Error{std::string("no timer: ") + std::strerror(errno), "", errno};
@@ -119,6 +121,13 @@ Result<void> Daemon::open() {
                                    read_memory(now, memory_path(paths_.run_dir)));
     remembered_ = now;
     apply(std::move(loaded.setup));
+    chronicle_.begin();
+    if (!config_error_.empty()) {
+        note("config-refused", "warning",
+             std::string("healthd started with a configuration that is not valid, ") +
+                 (setup_.digest.empty() ? "and waits for a good one: " : "and uses the last good one: ") +
+                 config_error_);
+    }
     return {};
 }
 
@@ -251,7 +260,7 @@ void Daemon::probe_now(const bus::ProbeNow& call, bus::Server::Respond respond) 
     const std::uint64_t id = next_call_++;
     auto run = std::make_unique<ProbeNow>(io_, *factory_, std::move(subjects),
                                           [this, id, respond](std::vector<bus::ProbeReport> reports) {
-                                              bus::Reply reply = reply_of(0, "");
+                                              bus::Reply reply = reply_of(0, ProbeNow::fit(reports));
                                               for (auto& report : reports) *reply.add_probes() = std::move(report);
                                               respond(std::move(reply));
                                               calls_.erase(id);
@@ -274,6 +283,7 @@ void Daemon::wait_for_signal() {
 void Daemon::end() {
     if (std::exchange(ended_, true)) return;
     notify_supervisor("STOPPING=1");
+    write_history(true);
     const auto written =
         config::write_atomically(memory_path(paths_.run_dir), render_memory(boottime_now(), memory_list()), 0600);
     if (!written) spdlog::warn("{}", written.error().message);
@@ -290,6 +300,7 @@ void Daemon::tick() {
     if (changes_unlogged_ > 0) spdlog::info("{} more changes of health were not logged", changes_unlogged_);
     changes_logged_ = changes_unlogged_ = 0;
     publish_health();
+    write_history();
     remember();
     find_revision();
     if (watched_) notify_supervisor("WATCHDOG=1");
@@ -332,6 +343,8 @@ void Daemon::finish_reload(Loaded loaded, const std::vector<bus::Server::Respond
     if (ended_) return;
     if (loaded.error != config_error_ && !loaded.usable) {
         spdlog::error("configuration refused, the old one stays in force: {}", loaded.error);
+        note("config-refused", "warning",
+             "healthd refused the configuration, the old one stays in force: " + loaded.error);
     }
     config_error_ = loaded.error;
     if (loaded.usable) {
@@ -351,6 +364,7 @@ void Daemon::finish_reload(Loaded loaded, const std::vector<bus::Server::Respond
 void Daemon::apply(Setup setup) {
     config_applied_ms_ = realtime_ms_now();
     revision_tries_ = 0;
+    const bool another = setup.digest != setup_.digest && !setup_.digest.empty();
     if (!setup.digest.empty() && setup.digest != setup_.digest) {
         spdlog::info("configuration revision={} servers={}", setup.revision, setup.servers.size());
     }
@@ -383,9 +397,21 @@ void Daemon::apply(Setup setup) {
     for (const Server& gone : before) {
         if (!server_by_key_.contains(gone.key)) bus_->erase(gone.key);
     }
+    std::vector<Chronicle::Member> members;
+    for (const Server& server : servers_) {
+        members.push_back({server.setup.service, server.setup.server, server.setup.online});
+    }
+    chronicle_.configure(boottime_now(), realtime_ms_now(), setup_.node, members);
     // What has changed is published with the actions; a server may also have moved to another target.
     for (const Server& server : servers_) publish(server);
     publish_config();
+    if (another) {
+        note("config-applied", "info",
+             "healthd: " +
+                 (setup_.revision == 0 ? "the edited configuration"
+                                       : "configuration revision " + std::to_string(setup_.revision)) +
+                 " is in force, with " + std::to_string(servers_.size()) + " servers to check");
+    }
 }
 
 // A hand edit becomes a revision when heartbeatd has kept it as one, a moment after we have read it.

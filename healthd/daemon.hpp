@@ -4,7 +4,8 @@
 // One thread, and one more for files (reading the configuration, writing what shall outlive the process). One timer for
 // all that is due; it rings at most once a millisecond, so that many probes share a turn of the loop.
 //
-// A restart is no event for anybody: verdicts and weights are remembered (memory_file.hpp). A bad configuration changes
+// A restart is no event for anybody: verdicts and weights are remembered (memory_file.hpp). What happens is history
+// (history/chronicle.hpp, event_log.hpp). A bad configuration changes
 // nothing; at the start the last one that heartbeatd had in force is used instead, else healthd waits for a good one.
 #pragma once
 
@@ -23,6 +24,8 @@
 #include <vector>
 
 #include "healthd/core/core.hpp"
+#include "healthd/event_log.hpp"
+#include "healthd/history/chronicle.hpp"
 #include "healthd/memory_file.hpp"
 #include "healthd/notify/notifier.hpp"
 #include "healthd/probe_now.hpp"
@@ -107,6 +110,8 @@ class Daemon {
     void fill_ages(bus::Item& item) const;
     void publish_health();
     void publish_config();
+    void note(const char* kind, const char* severity, std::string text);
+    void write_history(bool ending = false);
     void remember();
     [[nodiscard]] std::uint64_t realtime_ms(Instant at) const;
     [[nodiscard]] MemoryList memory_list() const;
@@ -117,7 +122,9 @@ class Daemon {
     std::unique_ptr<ProbeFactory> factory_;  // outlives the probes
     std::unique_ptr<Core> core_;
     Notifier notifier_;
+    Chronicle chronicle_;
     std::unique_ptr<bus::Server> bus_;
+    std::unique_ptr<EventLog> events_;
     std::unique_ptr<bus::Client> heartbeatd_;
     std::unique_ptr<config::Watcher> watcher_;
     boost::asio::signal_set signals_;
@@ -144,6 +151,7 @@ class Daemon {
     std::size_t leaves_ = 0;  // of all targets
     std::uint64_t started_ms_ = 0;
     std::uint64_t overdue_since_ms_ = 0;
+    std::uint64_t not_stored_since_ms_ = 0;
     std::uint64_t limit_since_ms_ = 0;
     std::string held_;  // the hold that was logged
     bool remember_soon_ = false;

@@ -174,6 +174,7 @@ void Daemon::publish(const Server& server) {
     }
     fill_ages(item);
     notifier_.on_server(out);
+    chronicle_.on_server(boottime_now(), realtime_ms_now(), out);
     bus_->set(std::move(item));
 }
 
@@ -205,6 +206,7 @@ void Daemon::publish_health() {
         else spdlog::warn("failures do not count against servers: {}", out.holding());
         held_ = out.holding();
     }
+    chronicle_.on_holding(now, realtime_ms_now(), held_);
     out.set_version(LBCLUSTER_VERSION);
     const auto alarm = [&](bool on, std::uint64_t& since, const char* id, const std::string& text, const char* action) {
         since = on ? (since == 0 ? realtime_ms_now() : since) : 0;
@@ -225,7 +227,14 @@ void Daemon::publish_health() {
           "at most " + std::to_string(factory_->sockets_max()) + " of " + std::to_string(leaves_) +
               " probes can run at once: if many servers hang, the others wait",
           "start healthd with a higher limit of open files (LimitNOFILE= of its unit, ulimit -n)");
+    const std::string not_stored = "the history is not kept: " + events_->error();
+    alarm(!events_->error().empty(), not_stored_since_ms_, "health-events-not-stored", not_stored,
+          "check space and permissions of the state folder");
     for (bus::Alarm& made : notifier_.alarms()) *out.add_alarms() = std::move(made);
+    std::map<std::string, std::string> alarms;
+    for (const bus::Alarm& one : out.alarms()) alarms[one.id()] = one.text();
+    alarms.erase("health-config-invalid");  // config-refused has told it
+    chronicle_.on_alarms(now, realtime_ms_now(), alarms);
     const Counters& counters = core_->counters();
     auto& shown = *out.mutable_counters();
     shown["probes"] = counters.probes;
@@ -254,6 +263,26 @@ void Daemon::publish_config() {
     config.set_error(config_error_);
     config.set_applied_ms(config_applied_ms_);
     bus_->set(std::move(item));
+}
+
+// ---- history ----
+
+void Daemon::note(const char* kind, const char* severity, std::string text) {
+    constexpr std::size_t bytes_max = 2000;  // a configuration may have many faults
+    if (text.size() > bytes_max) text = text.substr(0, bytes_max) + " ...";
+    bus::Event event;
+    event.set_time_ms(realtime_ms_now());
+    event.set_node(setup_.node);
+    event.set_kind(kind);
+    event.set_severity(severity);
+    event.set_text(std::move(text));
+    events_->add(std::move(event));
+}
+
+void Daemon::write_history(bool ending) {
+    const Instant now = boottime_now();
+    chronicle_.on_excused(now, realtime_ms_now(), core_->counters().excused, core_->last_excuse());
+    for (bus::Event& event : chronicle_.take(now, realtime_ms_now(), ending)) events_->add(std::move(event));
 }
 
 // ---- what the next life shall know ----

@@ -1,5 +1,6 @@
 #include "healthd/probe_now.hpp"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -22,6 +23,20 @@ std::string_view word_of(Finding finding) {
     }
     return "unusable";
 }
+
+constexpr std::size_t transcripts_bytes_max = 128UL * 1024;  // while others are still asked
+constexpr std::size_t transcript_bytes_kept = 2048;
+constexpr std::size_t transcript_bytes_min = 200;  // less of it says nothing
+
+bool cut(std::string& text, std::size_t bytes_max) {
+    constexpr std::string_view mark = "\n... (cut)\n";
+    if (text.size() <= bytes_max) return false;
+    text.resize(bytes_max < mark.size() ? 0 : bytes_max - mark.size());
+    if (!text.empty()) text += mark;
+    return true;
+}
+
+bool is_good(const bus::ProbeReport& report) { return report.finding() == "up" || report.finding() == "standby"; }
 
 std::string heading_of(const ProbeSpec& spec) {
     return "-- " + spec.address.to_string() + (spec.port == 0 ? "" : " port " + std::to_string(spec.port)) + "\n";
@@ -93,11 +108,7 @@ class ProbeNow::Round {
             if (probes_.size() > 1) text += heading_of(target().leaves[leaf]);
             text += transcripts_[leaf].text();
         }
-        const std::size_t share = transcript_bytes_max / owner_.subjects_.size();
-        if (text.size() > share) {
-            text.resize(share);
-            text += "\n... (cut)\n";
-        }
+        cut(text, std::max(transcripts_bytes_max / owner_.subjects_.size(), transcript_bytes_kept));
         out.set_transcript(std::move(text));
     }
 
@@ -136,6 +147,44 @@ void ProbeNow::ended(std::size_t index) {
     for (Subject& subject : subjects_) reports.push_back(std::move(subject.report));
     const Done done = std::move(done_);
     done(std::move(reports));  // may destroy this
+}
+
+// A service has 1024 servers at most, and a label 63 bytes: shortened that much it always fits.
+std::string ProbeNow::fit(std::vector<bus::ProbeReport>& reports) {
+    constexpr std::size_t around = 16;  // tags and lengths
+    std::size_t fixed = 0;
+    std::size_t reasons = 0;
+    std::size_t transcripts = 0;
+    for (const bus::ProbeReport& report : reports) {
+        reasons += report.reason().size();
+        transcripts += report.transcript().size();
+        fixed += report.ByteSizeLong() - report.reason().size() - report.transcript().size() + around;
+    }
+    if (fixed + reasons + transcripts <= bytes_max) return "";
+    std::size_t room = bytes_max - std::min(bytes_max, fixed);
+    std::string note = "the answer is too long, so transcripts are cut";
+    if (reasons > room) {
+        note = "the answer is too long, so transcripts and reasons are cut";
+        const std::size_t share = std::max<std::size_t>(room / reports.size(), 3);
+        for (bus::ProbeReport& report : reports) {
+            if (report.reason().size() <= share) continue;
+            report.mutable_reason()->resize(share - 3);
+            report.mutable_reason()->append("...");
+        }
+    }
+    for (const bus::ProbeReport& report : reports) room -= std::min(room, report.reason().size());
+    for (const bool good : {false, true}) {
+        auto left = static_cast<std::size_t>(std::count_if(
+            reports.begin(), reports.end(), [&](const bus::ProbeReport& report) { return is_good(report) == good; }));
+        for (bus::ProbeReport& report : reports) {
+            if (is_good(report) != good) continue;
+            const std::size_t share = room / left--;
+            if (share < transcript_bytes_min) report.clear_transcript();
+            else cut(*report.mutable_transcript(), share);
+            room -= report.transcript().size();
+        }
+    }
+    return note + "; name one server to see all of it";
 }
 
 }  // namespace lbcluster::health

@@ -21,8 +21,8 @@ namespace lbcluster::health {
 class ProbeNow {
   public:
     static constexpr std::size_t at_once = 16;
-    // Of all transcripts together, so that the answer fits in a frame of the bus.
-    static constexpr std::size_t transcript_bytes_max = 128UL * 1024;
+    // Of all reports together, so that the answer fits in a frame of the bus.
+    static constexpr std::size_t bytes_max = 250UL * 1024;
 
     struct Subject {
         bus::ProbeReport report;  // service, server, address and port
@@ -36,6 +36,10 @@ class ProbeNow {
     ProbeNow& operator=(const ProbeNow&) = delete;
 
     void start();
+
+    // Shortens reports until they have bytes_max at most, transcripts first, those of healthy servers before others.
+    // What was left out, for people; empty: nothing.
+    static std::string fit(std::vector<bus::ProbeReport>& reports);
 
   private:
     class Round;

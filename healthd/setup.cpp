@@ -113,6 +113,7 @@ Setup make_setup(const config::ClusterConfig& cluster) {
             const auto address = IpAddress::parse(server->address());
             if (!address) continue;  // the loader has refused it
             ServerSetup made{service.label(), server->label(), address->to_string()};
+            made.online = server->state() != config::SERVER_STATE_DRAIN && server->state() != config::SERVER_STATE_HALT;
             made.target = out.plan.targets.size();
             out.plan.targets.push_back(TargetMaker(service, *server, *address).make());
             made.port = port_shown(out.plan.targets.back());

@@ -24,6 +24,7 @@ struct ServerSetup {
     std::uint16_t port = 0;  // that is checked, the first of several; 0: none
     std::size_t target = 0;  // of Setup::plan
     std::optional<std::size_t> agent;
+    bool online = true;  // not in drain or halt
 };
 
 struct Setup {

@@ -373,6 +373,7 @@ void Core::finish(Instant now, Id id, Finding finding, Actions& out) {
         const std::string excuse = guard_.excuse(now, job.start, state.target.timeout, state.timed_out);
         if (!excuse.empty()) {
             ++counters_.excused;
+            last_excuse_ = excuse;
             finding = Finding::unusable;
             reason = "not counted (" + excuse + "): " + reason;
         }

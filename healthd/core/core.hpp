@@ -195,6 +195,8 @@ class Core {
     void find_overdue(Instant now, Actions& out);
 
     [[nodiscard]] const Counters& counters() const { return counters_; }
+    // Why the newest failure that did not count did not.
+    [[nodiscard]] const std::string& last_excuse() const { return last_excuse_; }
     [[nodiscard]] const Totals& totals() const { return totals_; }
     [[nodiscard]] std::size_t under_way() const { return under_way_; }
     [[nodiscard]] std::size_t waiting() const { return queue_.size(); }
@@ -248,6 +250,7 @@ class Core {
     std::size_t under_way_ = 0;
     std::uint64_t serial_ = 0;
     Counters counters_;
+    std::string last_excuse_;
     Totals totals_;
 };
 

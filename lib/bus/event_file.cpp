@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -71,7 +72,9 @@ std::string event_line(const Event& event, std::string_view daemon) {
     line["severity"] = event.severity();
     line["text"] = event.text();
     line["inputs"] = Json::object();
-    for (const auto& [name, value] : event.inputs()) line["inputs"][name] = value;
+    for (const auto& [name, value] : std::map(event.inputs().begin(), event.inputs().end())) {
+        line["inputs"][name] = value;
+    }
     if (!daemon.empty()) line["daemon"] = daemon;
     return line.dump(-1, ' ', false, replace_bad_utf8) + "\n";
 }

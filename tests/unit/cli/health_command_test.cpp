@@ -1,5 +1,5 @@
-// OP-1, OP-2, HC-3, HC-5, RE-4: `check`, `status`, `server drain --deadline` and waiting for a change, against a bus
-// server that plays healthd.
+// OP-1, OP-2, OP-4, HC-3, HC-5, RE-4: `check`, `status`, `events`, `server drain --deadline` and waiting for a change,
+// against a bus server that plays healthd.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -260,6 +260,96 @@ TEST_F(HealthCommand, ADrainMayEndByItself) {
         EXPECT_EQ(lbcluster(std::string("server drain web s1 --deadline ") + bad).exit_code, 2) << bad;
     }
     EXPECT_EQ(lbcluster("server halt web s1 --deadline 1m").exit_code, 2);
+}
+
+// OP-4: one history of two daemons.
+class EventsCommand : public HealthCommand {
+  protected:
+    static void publish_event(Server& server, std::uint64_t number, std::uint64_t time_ms, const std::string& text) {
+        Item item = item_of("event/" + std::to_string(number), text);
+        item.mutable_event()->set_sequence(number);
+        item.mutable_event()->set_time_ms(time_ms);
+        item.mutable_event()->set_kind("kind");
+        server.set(item);
+    }
+    static std::vector<std::string> texts(const std::string& lines) {
+        std::vector<std::string> out;
+        std::istringstream stream(lines);
+        for (std::string line; std::getline(stream, line);) {
+            const auto event = Json::parse(line, nullptr, false);
+            out.push_back(event.is_discarded()
+                              ? line
+                              : event["daemon"].get<std::string>() + " " + event["text"].get<std::string>());
+        }
+        return out;
+    }
+};
+
+TEST_F(EventsCommand, BothHistoriesAreOneByTime) {
+    start_server();
+    start_healthd();
+    publish_event(*server_, 9, 1000, "second");
+    publish_event(*server_, 10, 9000, "fifth");
+    publish_event(*healthd_, 1, 500, "first");
+    publish_event(*healthd_, 2, 8000, "third");
+    publish_event(*healthd_, 3, 7000, "fourth");  // the clock was set back: its own order stays
+    publish_event(*healthd_, 4, 9500, "last");
+    const auto json = lbcluster("events --json");
+    EXPECT_EQ(json.exit_code, 0);
+    EXPECT_THAT(texts(json.out), ::testing::ElementsAre("healthd first", "heartbeatd second", "healthd third",
+                                                        "healthd fourth", "heartbeatd fifth", "healthd last"));
+    const auto text = lbcluster("events");
+    EXPECT_LT(text.out.find("first"), text.out.find("second"));
+    EXPECT_LT(text.out.find("fourth"), text.out.find("fifth"));
+    EXPECT_THAT(text.out, Not(HasSubstr("lbcluster:")));
+}
+
+TEST_F(EventsCommand, ADaemonThatDoesNotRunHidesNothing) {
+    start_healthd();
+    publish_event(*healthd_, 1, 500, "of healthd");
+    auto outcome = lbcluster("events --json");
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.out, HasSubstr("of healthd"));
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("heartbeatd is not running"), HasSubstr("; its events are not shown")));
+    put("events.jsonl", "{\"sequence\":4,\"time\":400,\"kind\":\"config\",\"text\":\"of heartbeatd\"}\n");
+    outcome = lbcluster("events --json");
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("of healthd"), HasSubstr("of heartbeatd"),
+                                   HasSubstr("these are the events that it kept")));
+
+    healthd_.reset();
+    start_server();
+    publish_event(*server_, 5, 600, "of the bus");
+    outcome = lbcluster("events --json");
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("of the bus"), HasSubstr("healthd is not running")));
+    put("health-events.jsonl.1", "{\"sequence\":1,\"time\":300,\"kind\":\"server-down\",\"text\":\"older\"}\n");
+    put("health-events.jsonl", "{\"sequence\":2,\"time\":800,\"kind\":\"server-up\",\"text\":\"newer\"}\n");
+    outcome = lbcluster("events --json 2>/dev/null | cat");
+    EXPECT_THAT(texts(outcome.out), ::testing::ElementsAre("healthd older", "heartbeatd of the bus", "healthd newer"));
+    // A node that has nothing to check misses nobody.
+    for (const char* file : {"/health-events.jsonl", "/health-events.jsonl.1"}) {
+        std::filesystem::remove(folder_ + file);
+    }
+    put("cluster.yaml", "heartbeat: {profile: lan}\n");
+    EXPECT_THAT(lbcluster("events --json").out, Not(HasSubstr("healthd")));
+}
+
+TEST_F(EventsCommand, FollowsBoth) {
+    start_server();
+    start_healthd();
+    publish_event(*server_, 1, 1000, "before");
+    std::uint64_t number = 1;
+    server_->on_call([&](const Call&, const PeerCredentials&, const Server::Respond& respond) {
+        publish_event(*server_, ++number, 2000, "of heartbeatd");
+        publish_event(*healthd_, number, 2001, "of healthd");
+        respond(Reply{});
+    });
+    const std::string trigger = command("heartbeat restart") + " >/dev/null 2>&1; ";
+    const auto followed = lbcluster("events --follow --json | { read a; " + trigger +
+                                    "read b; read c; printf '%s\\n' \"$a\" \"$b\" \"$c\"; }");
+    EXPECT_THAT(texts(followed.out),
+                ::testing::UnorderedElementsAre("heartbeatd before", "heartbeatd of heartbeatd", "healthd of healthd"));
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
-// HC-3, HC-4: the daemon as a whole, by its bus: what it publishes, reloads, remembers; no network (always up, always
-// down).
+// HC-3, HC-4, OP-4: the daemon as a whole, by its bus: what it publishes, reloads, remembers, and its history; no
+// network (always up, always down).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -220,6 +221,24 @@ TEST_F(DaemonTest, KilledAndStartedAgainItGoesOn) {
     EXPECT_NEAR(static_cast<double>(all.at("server/dead/a").server().since_ms()), static_cast<double>(since), 50);
 }
 
+// A service may have 1024 servers, and each of them an answer; see probe_now_test.cpp for what is cut.
+TEST_F(DaemonTest, ProbesAThousandServersOnRequest) {
+    std::string text =
+        "virtual_services:\n  - label: web\n    address: 10.0.0.100\n    ports: 80\n"
+        "    check: {type: always_down, interval: 10s}\n    real_servers:\n";
+    for (int i = 0; i < 1024; ++i) {
+        text += "      - {label: " + std::string(55, 'l') + std::to_string(i) + ", address: 10.1." +
+                std::to_string(i / 256) + "." + std::to_string(i % 256) + "}\n";
+    }
+    write("/etc/cluster.yaml", text);
+    start();
+    bus::Call request;
+    request.mutable_probe_now()->set_service("web");
+    const bus::Reply reply = call(request);
+    EXPECT_EQ(reply.exit_code(), 0U) << reply.message();
+    EXPECT_EQ(reply.probes_size(), 1024);
+}
+
 TEST_F(DaemonTest, ProbesOnRequest) {
     write("/etc/cluster.yaml", pair);
     start();
@@ -256,6 +275,63 @@ TEST_F(DaemonTest, HeartbeatdsViewHoldsFailuresBack) {
     EXPECT_TRUE(run_until([&] { return items()["health"].health().holding() == "no carrier on eth0"; }));
     heartbeatd.close();
     EXPECT_TRUE(run_until([&] { return items()["health"].health().holding().empty(); }));
+}
+
+TEST_F(DaemonTest, WhatHappensIsHistoryAndStaysOverRestarts) {
+    const auto events = [this] {
+        std::vector<std::string> out;
+        for (std::uint64_t number = 1; number < 100; ++number) {
+            const auto all = items();
+            const auto found = all.find("event/" + std::to_string(number));
+            if (found == all.end()) break;
+            EXPECT_EQ(found->second.event().sequence(), number);
+            EXPECT_EQ(found->second.event().node(), "lb1");
+            out.push_back(found->second.event().kind() + " " + found->second.event().text());
+        }
+        return out;
+    };
+    const auto has = [&](const std::string& words) {
+        const auto all = events();
+        return std::any_of(all.begin(), all.end(), [&](const std::string& line) { return line.find(words) == 0; });
+    };
+    write("/etc/cluster.yaml", pair);
+    start();
+    EXPECT_TRUE(run_until([&] { return has("server-down server a of dead (10.0.0.1) is down: always down"); }));
+    EXPECT_TRUE(run_until([&] { return has("service-down dead has no server left: 0 of 1 up"); }));
+    EXPECT_TRUE(run_until([&] { return has("first-look first look since the start: 2 of 3 servers up, 1 down"); }));
+    EXPECT_FALSE(has("server-up")) << "as it should be";
+    std::string next = pair;
+    next.replace(next.find("always_down"), 11, "always_up");
+    write("/etc/cluster.yaml", next);
+    EXPECT_EQ(reload().exit_code(), 0U);
+    EXPECT_TRUE(has("config-applied healthd: "));
+    EXPECT_TRUE(run_until([&] { return has("service-up dead has a server again: 1 of 1 up"); }));
+    EXPECT_TRUE(has("server-up server a of dead (10.0.0.1) came up: always up"));
+    write("/etc/cluster.yaml", "nonsense: 1\n");
+    EXPECT_EQ(reload().exit_code(), 3U);
+    EXPECT_TRUE(has("config-refused healthd refused the configuration, the old one stays in force: "));
+    const auto before = events();
+    write("/etc/cluster.yaml", next);
+    EXPECT_EQ(reload().exit_code(), 0U);
+    kill();
+    start();
+    EXPECT_EQ(events(), before) << "a restart is no event";
+    write("/etc/cluster.yaml", pair);
+    EXPECT_EQ(reload().exit_code(), 0U);
+    EXPECT_EQ(events().size(), before.size() + 1) << "numbers go on";
+}
+
+TEST_F(DaemonTest, AHistoryThatCannotBeKeptIsAnAlarm) {
+    std::filesystem::create_directory(folder_ + "/state/health-events.jsonl");
+    write("/etc/cluster.yaml", pair);
+    start();
+    EXPECT_TRUE(run_until([&] {
+        const bus::Item health = items()["health"];
+        const auto& alarms = health.health().alarms();
+        return std::any_of(alarms.begin(), alarms.end(),
+                           [](const bus::Alarm& alarm) { return alarm.id() == "health-events-not-stored"; });
+    }));
+    EXPECT_TRUE(items().contains("event/1")) << "it is on the bus all the same";
 }
 
 TEST_F(DaemonTest, EndsInOrder) {
