@@ -19,6 +19,16 @@ std::string http(unsigned status, const std::string& body) {
            "\r\nConnection: close\r\n\r\n" + body;
 }
 
+// Header, and the body that it announces.
+bool is_whole(const std::string& request) {
+    const std::size_t header = request.find("\r\n\r\n");
+    if (header == std::string::npos) return false;
+    const std::string name = "\r\nContent-Length: ";
+    const std::size_t length = request.find(name);
+    const std::size_t body = length < header ? std::stoul(request.substr(length + name.size())) : 0;
+    return request.size() >= header + 4 + body;
+}
+
 void watch(int epoll, int fd, unsigned events, int operation) {
     epoll_event event{};
     event.events = events;
@@ -90,7 +100,12 @@ std::vector<TimePoint> Backend::accept_times() const {
 
 std::string Backend::last_request() const {
     const std::lock_guard lock(mutex_);
-    return last_request_;
+    return requests_.empty() ? "" : requests_.back();
+}
+
+std::vector<std::string> Backend::requests() const {
+    const std::lock_guard lock(mutex_);
+    return {requests_.begin(), requests_.end()};
 }
 
 void Backend::redirect(const Namespace& host, std::uint16_t first, std::uint16_t last, std::uint16_t to) {
@@ -152,7 +167,9 @@ void Backend::accept_all() {
 
 bool Backend::on_request(int fd, Connection& connection) {
     const std::lock_guard lock(mutex_);
-    last_request_ = connection.request;
+    constexpr std::size_t requests_max = 1000;
+    requests_.push_back(connection.request);
+    if (requests_.size() > requests_max) requests_.pop_front();
     connection.answer = text_;
     if (connection.conduct == Conduct::garbage) connection.answer = "\x16\x03\x01 this is not HTTP\r\n\r\n";
     if (connection.conduct == Conduct::cut_short) connection.answer = "HTTP/1.1 200 OK\r\nContent-Len";
@@ -170,8 +187,7 @@ bool Backend::serve_one(int fd, Connection& connection, TimePoint now) {
         if (size == 0 || (size < 0 && errno != EAGAIN)) return false;
         if (size < 0) break;
         if (connection.request.size() < 65536) connection.request.append(buffer.data(), static_cast<std::size_t>(size));
-        if (connection.conduct != Conduct::hang && connection.answer.empty() &&
-            connection.request.find("\r\n\r\n") != std::string::npos) {
+        if (connection.conduct != Conduct::hang && connection.answer.empty() && is_whole(connection.request)) {
             on_request(fd, connection);
         }
     }

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
@@ -40,6 +41,7 @@ class Backend {
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;
+    [[nodiscard]] std::vector<std::string> requests() const;  // the newest 1000, with their bodies
 
     // TCP to ports first..last of the host arrives at this one.
     static void redirect(const Namespace& host, std::uint16_t first, std::uint16_t last, std::uint16_t to);
@@ -60,11 +62,11 @@ class Backend {
 
     const Namespace& host_;
     const std::uint16_t port_;
-    mutable std::mutex mutex_;  // conduct_, text_, accept_times_, last_request_
+    mutable std::mutex mutex_;  // conduct_, text_, accept_times_, requests_
     Conduct conduct_ = Conduct::answer;
     std::string text_;
     std::vector<TimePoint> accept_times_;
-    std::string last_request_;
+    std::deque<std::string> requests_;
     std::atomic<std::uint64_t> accepted_{0};
     std::atomic<bool> ending_{false};
     std::map<int, Connection> connections_;

@@ -1,5 +1,5 @@
-// healthd with real servers on real packets (HC-1, HC-2, HC-4, HC-5, HC-7; RE-4 on one node): what a server does, what
-// `lbcluster status` says of it and how soon; what must not be held against a server.
+// healthd with real servers on real packets (HC-1, HC-2, HC-4, HC-5, HC-7; RE-4 on one node; OP-4): what a server does,
+// what `lbcluster status` says of it and how soon; what must not be held against a server; what the history says.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -59,11 +59,22 @@ class Health : public PairTest {
             return ::testing::AssertionSuccess();
         return ::testing::AssertionFailure() << "the service is " << service()["color"].text();
     }
+    // Lines of `lbcluster events` with these words.
+    std::size_t told(const std::string& words) {
+        const std::string all = pair().cli("lb1", {"events"}).out;
+        std::size_t count = 0;
+        for (std::size_t at = all.find(words); at != std::string::npos; at = all.find(words, at + 1)) ++count;
+        return count;
+    }
+    ::testing::AssertionResult tells(const std::string& words, Nanoseconds limit = 5s) {
+        if (wait_until([&] { return told(words) > 0; }, limit, 50ms)) return ::testing::AssertionSuccess();
+        return ::testing::AssertionFailure() << "not in the history: " << words << "\n"
+                                             << pair().cli("lb1", {"events"}).out;
+    }
     void TearDown() override {
         if (pair_) {
-#ifdef __SANITIZE_ADDRESS__
-            static_cast<void>(pair().healthd("lb1").stop());
-#endif
+            // Sanitizers tell at an orderly end.
+            if (std::getenv("LBCLUSTER_BIN_DIR") != nullptr) static_cast<void>(pair().healthd("lb1").stop());
             if (HasFailure()) std::printf("%s\n", pair().cli("lb1", {"status"}, 3s).out.c_str());
         }
         PairTest::TearDown();
@@ -249,6 +260,69 @@ TEST_F(Health, OurOwnCableIsNotHeldAgainstTheServers) {
     rs1_.answer(500);
     EXPECT_TRUE(becomes("rs1", "down", 10s)) << "what happens afterwards counts again";
     EXPECT_TRUE(becomes("rs2", "up"));
+    EXPECT_TRUE(tells("failures do not count against servers: no carrier on eth0"));
+    EXPECT_TRUE(tells("failures count against servers again"));
+    EXPECT_EQ(told("server rs2 of web"), 0U);
+}
+
+// OP-4: in the morning they find one line for each thing that happened, beside heartbeatd's.
+TEST_F(Health, TheHistorySaysWhatHappenedToWhomAndWhy) {
+    begin(web(http()));
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(becomes("rs1", "up"));
+    ASSERT_TRUE(becomes("rs2", "up"));
+    EXPECT_TRUE(tells("first look since the start: 2 of 2 servers up"));
+    rs1_.answer(500);
+    EXPECT_TRUE(tells("server rs1 of web (10.77.0.21 port 80) went down: HTTP 500, wanted 2"));
+    rs2_.behave(Conduct::refuse);
+    EXPECT_TRUE(tells("server rs2 of web (10.77.0.22 port 80) went down: connect: connection refused"));
+    EXPECT_TRUE(tells("web has no server left: 0 of 2 up"));
+    rs2_.answer(200);
+    EXPECT_TRUE(tells("server rs2 of web (10.77.0.22 port 80) came up: HTTP 200"));
+    EXPECT_TRUE(tells("web has a server again: 1 of 2 up"));
+    ASSERT_EQ(pair().cli("lb1", {"service", "set", "web", "check.expect_status=200,500"}).exit_code, 0);
+    EXPECT_TRUE(tells("healthd: configuration revision 2 is in force, with 2 servers to check"));
+    EXPECT_TRUE(tells("server rs1 of web (10.77.0.21 port 80) came up: HTTP 500"));
+    EXPECT_EQ(told("went down"), 2U) << "a change of the check is no death";
+
+    const auto lines = [&] { return pair().cli("lb1", {"events", "--json"}).out; };
+    const std::string before = lines();
+    const Json last = Json::parse(before.substr(before.rfind('\n', before.size() - 2) + 1));
+    EXPECT_EQ(last["daemon"].text(), "healthd");
+    EXPECT_EQ(last["inputs"]["service"].text(), "web");
+    EXPECT_EQ(last["inputs"]["server"].text(), "rs1");
+    EXPECT_THAT(before, ::testing::HasSubstr(R"("kind":"became-active")")) << "heartbeatd's are there as well";
+    pair().healthd("lb1").signal(SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return pair().healthd("lb1").starts() > 1; }, 5s));
+    ASSERT_TRUE(becomes("rs1", "up"));
+    EXPECT_EQ(lines(), before) << "a restart is no event, and nothing is forgotten";
+    static_cast<void>(pair().healthd("lb1").stop());
+    const Outcome without = pair().cli("lb1", {"events", "--json"});
+    EXPECT_EQ(without.exit_code, 0);
+    EXPECT_EQ(without.out, before);
+    EXPECT_THAT(without.err, ::testing::HasSubstr("healthd is not running"));
+}
+
+// OP-4: a thousand servers that die together leave room for what else happened.
+TEST_F(Health, AThousandDeathsAreAFewLines) {
+    Backend many(lab_.host("rs2"), 9000);
+    Backend::redirect(lab_.host("rs2"), 20000, 20999, 9000);
+    std::string services = web(http()) +
+                           "  - label: farm\n    address: 10.77.0.220\n    ports: [80]\n    method: nat\n"
+                           "    check: {type: connect, interval: 1s, timeout: 500ms, fall: 2}\n    real_servers:\n";
+    for (int i = 0; i < 1000; ++i) {
+        services += "      - {label: d" + std::to_string(i) +
+                    ", address: 10.77.0.22, port: " + std::to_string(20000 + i) + "}\n";
+    }
+    begin(services);
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(tells("first look since the start: 1002 of 1002 servers up", 20s));
+    many.behave(Conduct::refuse);
+    ASSERT_TRUE(tells("farm has no server left: 0 of 1000 up", 20s));
+    EXPECT_GE(told("of 1000 servers of farm went down: "), 1U);
+    EXPECT_LE(told("went down"), 30U);
+    rs1_.answer(500);
+    EXPECT_TRUE(tells("server rs1 of web (10.77.0.21 port 80) went down: HTTP 500", 10s));
 }
 
 // A stopped healthd: its verdicts are old, not wrong; after it goes on nobody is down for the time that it stood still.
