@@ -271,7 +271,7 @@ class Core {
     bool peer_isolated_ = false;               // said the peer's newest heartbeat: resigning, and reaches nothing
     std::optional<Instant> goes_first_until_;  // isolated again: the peer leaves the addresses to this node
     std::optional<Instant> waits_until_;       // the same, the other way round
-    bool claimed_unwitnessed_ = false;         // claimed while the ping nodes were no witness, and none answered since
+    bool claimed_unwitnessed_ = false;         // active since the ping nodes were no witness, and none answered yet
     bool stopping_ = false;
     std::optional<Instant> stop_since_;
     bool stopped_ = false;

@@ -312,7 +312,8 @@ void Core::apply(const Transition& transition, Actions& out) {
         if (!takeover_) acquire(out, transition.first && !pair_served_);  // else they are there, verified and announced
         if (!takeover_ && transition.reason == "adopted") std::get<SetAddresses>(out.back()).adopted = true;
         pair_served_ = true;
-        claimed_unwitnessed_ = transition.reason == "peer-dead" && pings_.configured() && !pings_.reached();
+        claimed_unwitnessed_ = pings_.configured() && !pings_.reached() &&
+                               (transition.reason == "peer-dead" || (witnesses_gone_ && takeover_));
         placed_by_operator_ = takeover_ && takeover_->operators;
     } else {
         claim_.reset();

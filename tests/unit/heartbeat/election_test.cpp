@@ -604,6 +604,20 @@ TEST(PingNode, DownForBothDoesNotPreventTakeover) {
     EXPECT_EQ(p.nobody_answered, Duration{0});
 }
 
+TEST(PingNode, DownForBothAPlannedMoveAndThenTheOldOneEnds) {
+    Pair p;
+    settle(p);
+    p.gateway = false;
+    p.run(10s);
+    p.stop(0);
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[0].stopped; }, 3s));
+    p.power_off(0);
+    p.run(30s);
+    EXPECT_TRUE(p.active(1));
+    EXPECT_EQ(p.nodes[1].moves, 1U);
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+
 // `strict` would release at once what it claimed without a witness, so it does not claim.
 TEST(PingNode, DownForBothAndStrictNobodyTakesOver) {
     Pair p([](Settings& s) { s.isolation = Isolation::strict; });
