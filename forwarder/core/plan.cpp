@@ -67,8 +67,8 @@ Placing place(const ServiceSpec& spec, const ServerSpec& server, const Verdict& 
     const bool failed =
         verdict.health == Health::down || verdict.health == Health::standby || verdict.wish == Wish::down;
     if (failed) return spec.quiesce && spec.scheduler != "dh" ? Placing::draining : Placing::gone;
-    if (state == State::drain || verdict.wish == Wish::drain) return Placing::draining;
     if (verdict.health != Health::up) return Placing::gone;
+    if (state == State::drain || verdict.wish == Wish::drain) return Placing::draining;
     weight = scaled(server.weight, verdict.percent);
     return weight > 0 ? Placing::serving : Placing::draining;
 }

@@ -6,7 +6,7 @@
 //   on_down remove: not there, so that its connections end with their next packet;
 //                                   quiesce: weight 0 (with the scheduler dh, which goes on choosing it: not there)
 //   halt                            not there
-//   nothing known yet               not there; in drain weight 0
+//   nothing known yet               not there
 //
 // Down wins over drain. A server of weight 0 does not count as one that can serve: if none can, the fallback is there
 // instead, and goes when one can again. The page is delivery on this node; a server of the service serves as its
