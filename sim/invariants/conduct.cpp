@@ -41,6 +41,8 @@ void Conduct::on_process(Node& node) {
         seen.owes_resignation.reset();
         seen.life = nullptr;
     } else if (seen.life != node.daemon()) {
+        seen.reaches = false;
+        seen.heard = {};
         seen.life = node.daemon();
         seen.started = world_now();
         seen.found_addresses = node.serves();
@@ -72,6 +74,8 @@ void Conduct::look() {
 // ---- 3: claims ----
 
 void Conduct::on_note(Node& node, const hb::Note& note) {
+    if (note.kind == "ping-nodes-reached") seen_[&node].reaches = true;
+    if (note.kind == "ping-nodes-lost") seen_[&node].reaches = false;
     if (note.kind == "became-active") {
         judge_claim(node, note.text);
         if (note.text.starts_with("planned hand-over from")) judge_planned(node);
@@ -221,12 +225,10 @@ void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     // `auto` releases only if both went at once; and whatever stood still has its own rules.
     const Instant since = std::max(*seen.routers_gone, *seen.peer_gone);
     const Duration apart = since - std::min(*seen.routers_gone, *seen.peer_gone);
-    // What was whole again for a moment only may not have been noticed.
-    const Duration noticed = 3 * keepalive();
-    const bool together = seen.routers_unsure && apart < deadtime() / 2 &&
-                          *seen.routers_gone - *seen.routers_unsure < deadtime() / 2 &&
-                          *seen.routers_unsure - seen.routers_sure >= noticed &&
-                          *seen.peer_gone - seen.peer_back >= noticed;
+    // What was whole again for a moment only may not have been noticed: its neighbour cache may still have to learn.
+    const bool noticed = seen.reaches && seen.heard > seen.peer_back + 5 * keepalive() / 2;
+    const bool together = noticed && seen.routers_unsure && apart < deadtime() / 2 &&
+                          *seen.routers_gone - *seen.routers_unsure < deadtime() / 2;
     if (settings().isolation != hb::Isolation::strict && !together) return;
     seen.cut_off.set(since + deadtime() + deadtime() / 10 + 2 * keepalive() + invariants_.address_time() - world_now(),
                      [this, &node] { judge_cut_off(node); });
@@ -251,6 +253,7 @@ void Conduct::on_datagram(Node& node, const Datagram& datagram) {
     }
     if (datagram.verdict != hb::Verdict::accepted) return;
     Seen& seen = seen_[&node];
+    seen.heard = world_now();
     seen.peer_reached = datagram.message->fitness().reached();
     const bool both = datagram.message->activity() == hb::ACTIVITY_ACTIVE &&
                       node.daemon()->core().activity() == hb::ACTIVITY_ACTIVE && service_.serving().size() > 1;

@@ -48,6 +48,8 @@ class Conduct : public Observer {
         std::optional<Instant> routers_gone;    // since when it cannot reach any
         std::optional<Instant> peer_gone;       // since when the peer cannot be heard or cannot hear
         Instant peer_back{};                    // begin of the time before that in which it could
+        Instant heard{};                        // when it had last heard the peer
+        bool reaches = false;                   // a ping node, as far as it knows
         std::optional<Instant> hears_rival;     // both active: since when it hears the other one, without a break
         Instant heard_rival{};
         std::optional<Instant> owes_resignation;

@@ -410,7 +410,12 @@ void Invariants::judge_agreement() {
 void Invariants::judge_caches() {
     const auto serving = service_.serving();
     if (serving.size() != 1) return;
+    const auto& nodes = world_.nodes();
+    const auto server =
+        std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) { return node->name() == serving.front(); });
     const auto look = [&](const Machine& machine, const Network& network, const IpAddress& address) {
+        // Where the configurations differ, it may be one that this node shall not have.
+        if (server == nodes.end() || !(*server)->machine().holds(address)) return;
         const auto mac = machine.neighbor(address);
         if (!mac || !network.clean(machine.name(), serving.front()) ||
             !network.clean(serving.front(), machine.name())) {
