@@ -99,7 +99,10 @@ void Invariants::on_fault(const FaultPlan& fault, bool begins) {
     if (lasts(fault)) faults_ += begins ? 1 : -1;
     const FaultKind kind = fault.fault.fault();
     if (!is_forged_traffic(kind)) ++role_relevant_;
-    if (!is_difference(kind) && !is_forged_traffic(kind)) only_differences_ = false;
+    // Without ping nodes and without the address probe nothing tells a daemon that is just restarting from a dead one.
+    const bool blind = settings().ping_nodes.empty() && settings().address_probe == hb::AddressProbe::off;
+    const bool difference = is_difference(kind) && !(blind && kind == FAULT_KIND_RESTART);
+    if (!difference && !is_forged_traffic(kind)) only_differences_ = false;
     if (kind == FAULT_KIND_DISK_FULL) disk_was_full_ = true;
     if (kind == FAULT_KIND_SLOW_ADDRESSES) slowest_ = std::max(slowest_, to_duration(fault.fault.delay()));
     disturbed();
@@ -112,6 +115,8 @@ void Invariants::on_process(Node& node) {
         seen.active_since.reset();
         if (!seen.inactive_since) seen.inactive_since = world_now();
         look_at_leftovers(node);
+        // Killed before the disk had its new term: it may come back with the same one.
+        if (world_now() - seen.claimed < 5ms && seen.term > 0) --seen.term;
     }
     seen.stood_still = world_now();
     disturbed();
@@ -131,6 +136,7 @@ void Invariants::on_activity(Node& node, hb::Activity before) {
                         std::to_string(seen.term));
         }
         if (claim) seen.term = claim->term;
+        seen.claimed = world_now();
     } else if (before == hb::ACTIVITY_ACTIVE) {
         seen.active_since.reset();
         seen.inactive_since = world_now();

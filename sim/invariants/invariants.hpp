@@ -73,6 +73,7 @@ class Invariants : public Observer {
         std::optional<Instant> inactive_since;  // no core of it is active
         std::optional<Instant> stood_still;     // it was stopped, starved or paused until then
         std::uint64_t term = 0;
+        Instant claimed{};
         bool reason = false;  // a became-... note came since the last change of activity
         Timer leftovers;
     };
