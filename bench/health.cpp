@@ -87,17 +87,19 @@ class Trial {
         if (!peer_.running()) throw DoesNotRun(peer_.last_words());
     }
 
-    // Seen from outside, the same for everybody: each target has been checked three times.
+    // Seen from outside, the same for everybody: each target has been checked three times. And none is down.
     void wait_until_all_are_checked() {
         std::vector<unsigned> seen(plan_.targets);
         std::size_t ready = 0;
         const auto deadline = lab::Clock::now() + start_patience;
-        while (ready < plan_.targets) {
+        while (ready < plan_.targets || peer_.down_now() > 0) {
             must_run();
             if (lab::Clock::now() > deadline) {
-                throw DoesNotRun(std::to_string(plan_.targets - ready) + " of " + std::to_string(plan_.targets) +
-                                 " servers were not checked three times in " + std::to_string(start_patience / 1s) +
-                                 " s; " + peer_.last_words());
+                const bool checked = ready == plan_.targets;
+                throw DoesNotRun(std::to_string(checked ? peer_.down_now() : plan_.targets - ready) + " of " +
+                                 std::to_string(plan_.targets) +
+                                 (checked ? " servers are down" : " servers were not checked three times") + " after " +
+                                 std::to_string(start_patience / 1s) + " s; " + peer_.last_words());
             }
             std::this_thread::sleep_for(100ms);
             for (const Arrival& one : targets_.take()) ready += one.target < plan_.targets && ++seen[one.target] == 3;

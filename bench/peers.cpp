@@ -94,7 +94,7 @@ class Healthd final : public Peer {
 
   protected:
     // Its log names the first changes of a second only; the bus has them all.
-    std::optional<std::size_t> down_in(const std::string& /*line*/) const override { return std::nullopt; }
+    std::optional<Word> word_in(const std::string& /*line*/) const override { return std::nullopt; }
 
     void started(const std::string& folder) override {
         stop_ = false;
@@ -102,8 +102,9 @@ class Healthd final : public Peer {
         watcher_ = std::thread([this] {
             const auto on_items = [this](bool /*first*/, const std::vector<bus::Item>& items) {
                 for (const bus::Item& item : items) {
-                    if (item.server().health() != "down") continue;
-                    if (const auto target = label_after(item.server().server(), "s")) note_down(*target);
+                    const std::string& health = item.server().health();
+                    const auto target = label_after(item.server().server(), "s");
+                    if (target && (health == "down" || health == "up")) note({*target, health == "down"});
                 }
                 return !stop_;
             };
@@ -151,9 +152,12 @@ class Haproxy final : public Peer {
     }
 
   protected:
-    std::optional<std::size_t> down_in(const std::string& line) const override {
-        if (line.find(" is DOWN") == std::string::npos) return std::nullopt;
-        return label_after(line, "/s");
+    // "Server web0/s10 is DOWN, reason: Layer4 timeout, ..."
+    std::optional<Word> word_in(const std::string& line) const override {
+        const bool down = line.find(" is DOWN") != std::string::npos;
+        const auto target = label_after(line, "/s");
+        if (!target || (!down && line.find(" is UP") == std::string::npos)) return std::nullopt;
+        return Word{*target, down};
     }
 };
 
@@ -208,14 +212,13 @@ class Keepalived final : public Peer {
     }
 
   protected:
-    // "Removing service [10.50.0.1]:tcp:80 from VS [10.49.0.100]:tcp:80"
-    std::optional<std::size_t> down_in(const std::string& line) const override {
-        const std::string before = "Removing service [";
-        const std::size_t at = line.find(before);
-        const std::size_t end = at == std::string::npos ? at : line.find(']', at);
-        if (end == std::string::npos) return std::nullopt;
-        const std::size_t target = Targets::target_of(line.substr(at + before.size(), end - at - before.size()));
-        return target < Targets::max ? std::optional(target) : std::nullopt;
+    // "Removing service [10.50.0.1]:tcp:80 from VS [10.49.0.100]:tcp:80", "Adding service [...] to VS ..."
+    std::optional<Word> word_in(const std::string& line) const override {
+        const bool down = line.find("Removing service [") != std::string::npos;
+        if (!down && line.find("Adding service [") == std::string::npos) return std::nullopt;
+        const std::size_t begin = line.find('[') + 1;
+        const std::size_t target = Targets::target_of(line.substr(begin, line.find(']', begin) - begin));
+        return target < Targets::max ? std::optional(Word{target, down}) : std::nullopt;
     }
 };
 
@@ -235,6 +238,7 @@ void Peer::start(const lab::Namespace& where, const Plan& plan, const std::strin
     for (const char* sub : {"/run", "/state"}) std::filesystem::create_directories(folder + sub);
     for (const File& file : files(plan)) lab::write_file(folder + "/" + file.name, file.text);
     downs_.clear();
+    down_now_.clear();
     lines_.clear();
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) lab::fail_errno("pipe");
@@ -258,7 +262,7 @@ void Peer::listen(int pipe) {
         std::size_t begin = 0;
         for (std::size_t end = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
             std::string line = text.substr(begin, end - begin);
-            if (const auto target = down_in(line)) note_down(*target);
+            if (const auto word = word_in(line)) note(*word);
             const std::lock_guard lock(mutex_);
             if (lines_.size() >= lines_kept) lines_.erase(lines_.begin() + lines_kept / 2);
             lines_.push_back(std::move(line));
@@ -293,15 +297,24 @@ std::string Peer::last_words() {
     return lines_.empty() ? "it ended without a word" : lines_.back();
 }
 
-void Peer::note_down(std::size_t target) {
+void Peer::note(const Word& word) {
     const auto now = lab::Clock::now();
     const std::lock_guard lock(mutex_);
-    downs_.try_emplace(target, now);
+    if (!word.down) {
+        down_now_.erase(word.target);
+    } else if (down_now_.insert(word.target).second) {
+        downs_.try_emplace(word.target, now);
+    }
 }
 
 std::map<std::size_t, lab::TimePoint> Peer::downs() {
     const std::lock_guard lock(mutex_);
     return downs_;
+}
+
+std::size_t Peer::down_now() {
+    const std::lock_guard lock(mutex_);
+    return down_now_.size();
 }
 
 void Peer::forget_downs() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -60,16 +61,21 @@ class Peer {
     // What it says of its own work while it runs, if that explains odd figures.
     [[nodiscard]] virtual std::string remark() { return ""; }
 
-    // Servers that went down since the last forget(), and when that was first heard.
+    // Servers that went down since the last forget_downs(), and when that was first heard; those that are down now.
     [[nodiscard]] std::map<std::size_t, lab::TimePoint> downs();
+    [[nodiscard]] std::size_t down_now();
     void forget_downs();
 
   protected:
     virtual void started(const std::string& /*folder*/) {}
     virtual void stopping() {}
-    // The target that this line says is down.
-    [[nodiscard]] virtual std::optional<std::size_t> down_in(const std::string& line) const = 0;
-    void note_down(std::size_t target);
+    struct Word {
+        std::size_t target = 0;
+        bool down = false;
+    };
+    // What this line says of a server.
+    [[nodiscard]] virtual std::optional<Word> word_in(const std::string& line) const = 0;
+    void note(const Word& word);
 
   private:
     void listen(int pipe);
@@ -79,6 +85,7 @@ class Peer {
     std::thread listener_;
     std::mutex mutex_;
     std::map<std::size_t, lab::TimePoint> downs_;
+    std::set<std::size_t> down_now_;
     std::vector<std::string> lines_;  // the first and the last ones
 };
 
