@@ -327,7 +327,9 @@ void Invariants::judge_claim(Node& node, const std::string& text) {
                     " after it had heard the peer, which is less than deadtime");
     }
     if (settings().address_probe == hb::AddressProbe::off || !peer->serves()) return;
-    if (seen.answered && world_now() - *seen.answered < 3 * keepalive()) {
+    // An answer of before warntime says nothing about this silence.
+    const bool of_this_silence = seen.answered && (!seen.heard || *seen.answered >= *seen.heard + settings().warntime);
+    if (of_this_silence && world_now() - *seen.answered < 3 * keepalive()) {
         fail(3, node.name() + " took the addresses " + ms(world_now() - *seen.answered) +
                     " after the peer's kernel had answered for them");
     }
