@@ -163,15 +163,15 @@ TEST_P(BedSync, ConnectionIsCarriedToTheOtherBalancerAndLivesOnThere) {
     sync("lb2", "backup");
     farm_->hold("lb1", address);
     for (const char* balancer : {"lb1", "lb2"}) add_service(balancer, Method::dr, Transport::tcp, address, 7778, 7778);
-    const TcpSession session(host("client"), address, 2s);
-    ASSERT_TRUE(session.wait_echoes(5, 5s));
+    const TcpSession session(host("client"), address, 5s);
+    ASSERT_TRUE(session.wait_echoes(5, 10s));
     EXPECT_FALSE(knows_connection("lb2", address)) << "before it was sent there";
     ASSERT_TRUE(wait_until([&] { return knows_connection("lb2", address); }, 10s, 100ms));
     farm_->release("lb1", address);
     farm_->hold("lb2", address);
     // To the client the address has moved, as an announcement would tell it.
     lab_->ip("client", "neigh replace " + address + " lladdr " + Lab::mac("lb2", "eth0") + " dev eth0\n");
-    EXPECT_TRUE(session.wait_echoes(100, 10s)) << "it was with " << session.host();
+    EXPECT_TRUE(session.wait_echoes(100, 20s)) << "it was with " << session.host();
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, BedSync, ::testing::Values(Family::v4, Family::v6),

@@ -56,7 +56,7 @@ struct Question {
     std::uint16_t port = 80;
     Transport transport = Transport::tcp;
     std::string from = "";  // an address of the client, where it has several
-    Nanoseconds limit = 2s;
+    Nanoseconds limit = 5s;
 };
 
 struct Answer {
