@@ -189,11 +189,6 @@ void raise_descriptor_limit() {
     ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-    return text;
-}
-
 void say(const std::string& text) {
     std::fputs(text.c_str(), stdout);
     std::fflush(stdout);
@@ -202,13 +197,6 @@ void say(const std::string& text) {
 // By its word on the command line: its name in small letters.
 bool chosen(const std::vector<std::string>& list, const std::string& name) {
     return std::find(list.begin(), list.end(), lower(name)) != list.end();
-}
-
-void say_what_is_odd(const Row& row) {
-    if (row.missed > 0) say("  " + std::to_string(row.missed) + " checks were not noted: the kernel had no room\n");
-    if (row.false_downs > 0)
-        say("  " + std::to_string(row.false_downs) + " servers were said to be down and were not\n");
-    if (!row.remark.empty()) say("  " + row.remark + "\n");
 }
 
 int measure(const Options& options) {
@@ -235,7 +223,7 @@ int measure(const Options& options) {
                 try {
                     report.rows.push_back(Trial(targets, *peer, {kind, count}).run(options.length(count)));
                     say(line_of(report.rows.back()));
-                    say_what_is_odd(report.rows.back());
+                    for (const std::string& line : oddities(report.rows.back())) say("  " + line + "\n");
                 } catch (const DoesNotRun& why) {
                     report.absent.push_back(peer->name() + " does not run here: " + why.what());
                     say(report.absent.back() + "\n");
@@ -244,13 +232,8 @@ int measure(const Options& options) {
             }
         }
     }
-    for (std::size_t i = 0; i < report.rows.size(); ++i) {
-        const Plan& plan = report.rows[i].plan;
-        if (i > 0 && report.rows[i - 1].plan.kind == plan.kind && report.rows[i - 1].plan.targets == plan.targets)
-            continue;
-        if (plan.targets == options.targets.front()) say("\n" + histograms(report.rows, report.rows[i]));
-    }
-    if (options.write) write_section(LBCLUSTER_BENCHMARKS_PAGE, section(report, peers));
+    say("\n" + histograms(report.rows));
+    if (options.write) write_section(LBCLUSTER_SOURCE_DIR "/docs/benchmarks.md", section(report, peers));
     // healthd is ours: a comparison without it has failed.
     return chosen(given_up, "healthd") || report.rows.empty() ? 1 : 0;
 }

@@ -59,7 +59,10 @@ class Healthd final : public Peer {
   public:
     Healthd() : Peer("healthd") {}
 
-    std::string version() const override { return version_line({lab::healthd_path(), "--version"}); }
+    std::string version() const override {
+        const std::string commit = version_line({"git", "-C", LBCLUSTER_SOURCE_DIR, "rev-parse", "--short", "HEAD"});
+        return version_line({lab::healthd_path(), "--version"}) + (commit.empty() ? "" : ", commit " + commit);
+    }
 
     std::vector<File> files(const Plan& plan) const override {
         const std::string check = plan.kind == Kind::connect
@@ -88,8 +91,8 @@ class Healthd final : public Peer {
         const auto& counters = items.value().front().health().counters();
         const auto count = [&](const char* name) { return counters.contains(name) ? counters.at(name) : 0; };
         if (count("late_loops") + count("excused") == 0) return "";
-        return "healthd was late " + std::to_string(count("late_loops")) + " times, and " +
-               std::to_string(count("excused")) + " failures did not count";
+        return "its loop came late " + std::to_string(count("late_loops")) + " times since its start; " +
+               std::to_string(count("excused")) + " failures were excused";
     }
 
   protected:
@@ -203,12 +206,14 @@ class Keepalived final : public Peer {
                 folder + "/checkers.pid"};
     }
 
-    // Without its date and time.
+    // Without date and time.
     std::string last_words() override {
-        const std::string words = Peer::last_words();
+        std::string words = Peer::last_words();
         std::tm time{};
-        const char* rest = ::strptime(words.c_str(), "%a %b %d %H:%M:%S %Y: ", &time);
-        return rest == nullptr ? words : rest;
+        if (const char* rest = ::strptime(words.c_str(), "%a %b %d %H:%M:%S %Y: ", &time)) words = rest;
+        if (words.find("initialize ipvs") != std::string::npos)
+            words += " (its checker ends where the kernel has no IPVS; tests/ipvs/bed.sh gives one)";
+        return words;
     }
 
   protected:
@@ -222,14 +227,19 @@ class Keepalived final : public Peer {
     }
 };
 
-bool sounds_like_a_reason(std::string line) {
-    std::transform(line.begin(), line.end(), line.begin(), [](unsigned char c) { return std::tolower(c); });
+bool sounds_like_a_reason(const std::string& line) {
+    const std::string text = lower(line);
     for (const char* word : {"can't", "cannot", "error", "alert", "fail", "critical"})
-        if (line.find(word) != std::string::npos) return true;
+        if (text.find(word) != std::string::npos) return true;
     return false;
 }
 
 }  // namespace
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+    return text;
+}
 
 std::string word_of(Kind kind) { return kind == Kind::connect ? "connect" : "HTTP"; }
 

@@ -20,6 +20,7 @@ namespace lbcluster::bench {
 
 enum class Kind { connect, http };
 std::string word_of(Kind kind);
+std::string lower(std::string text);  // names as they are given on the command line
 
 // Targets 0 to targets - 1, dealt out to the services. Everybody: interval 1 s, timeout 1 s, 3 failures in a row are
 // down, 2 successes are up.

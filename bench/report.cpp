@@ -12,6 +12,23 @@ namespace {
 
 constexpr const char* title = "## Health checks";
 constexpr unsigned bar_max = 24;
+constexpr const char* explanation = R"(
+Everybody checks each server once a second, waits a second, and calls it down after three failures in a row: fall x
+interval + timeout is 4 s. healthd's pace is 0 to 10 % faster than the interval, so it checks a little more often. HAProxy
+and keepalived let a whole interval pass after each timeout, so 6 s are their worst case; a shorter `fastinter` or
+`delay_before_retry` would bring that down. keepalived has no `rise`.
+
+- **CPU**: of the peer's processes, user and system, with the kernel's work on its packets; per 1000 checks that arrived
+- **memory**: resident, its processes added
+- **most in 10 ms**: in the fullest of all windows of 10 ms, wherever it begins
+- **longest gap**: between two checks of the same server
+- **dead found**: a hundred servers (a tenth of fewer than 1000) fall silent at one moment, as without power. The time
+  is from just before that to the peer's word that the server is down: healthd's on its bus, the others' in their log
+
+Checks are counted where they arrive: each SYN, with the kernel's time, on the servers' side of a cable (veth) between
+two network namespaces. One thread there answers for all of them; it shares the machine with the peer.
+
+)";
 
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
     std::array<char, 512> text{};
@@ -80,7 +97,14 @@ std::vector<std::string> phase_names() {
     return names;
 }
 
-bool same_plan(const Row& a, const Row& b) { return a.plan.kind == b.plan.kind && a.plan.targets == b.plan.targets; }
+std::string histograms_of(const std::vector<const Row*>& rows) {
+    const Plan& plan = rows.front()->plan;
+    const std::string what = word_of(plan.kind) + ", " + std::to_string(plan.targets) + " targets: ";
+    return what + "load of each 10 ms, 1.00 is the mean; how many of them had it\n" +
+           histogram(rows, load_names(), [](const Spread& s) { return s.by_load; }) + "\n" + what +
+           "when in the second checks arrive, all seconds laid upon each other; even were 5.0\n" +
+           histogram(rows, phase_names(), [](const Spread& s) { return s.by_phase; });
+}
 
 std::string configurations(const std::vector<std::unique_ptr<Peer>>& peers) {
     std::string text =
@@ -121,15 +145,25 @@ std::string line_of(const Row& row) {
                   most.c_str(), seconds_of(row.spread.longest_gap) * 1000, found.c_str(), detections_of(row).c_str());
 }
 
-std::string histograms(const std::vector<Row>& rows, const Row& first) {
-    std::vector<const Row*> chosen;
-    for (const Row& row : rows)
-        if (same_plan(row, first)) chosen.push_back(&row);
-    const std::string what = word_of(first.plan.kind) + ", " + std::to_string(first.plan.targets) + " targets";
-    return what + ": load of each 10 ms, 1.00 is the mean; how many of them had it\n" +
-           histogram(chosen, load_names(), [](const Spread& s) { return s.by_load; }) + "\n" + what +
-           ": when in the second checks arrive, all seconds laid upon each other; even were 5.0\n" +
-           histogram(chosen, phase_names(), [](const Spread& s) { return s.by_phase; });
+std::vector<std::string> oddities(const Row& row) {
+    std::vector<std::string> list;
+    if (row.missed > 0) list.push_back(std::to_string(row.missed) + " checks were not noted: the kernel had no room");
+    if (row.false_downs > 0) list.push_back(std::to_string(row.false_downs) + " servers were called down and were not");
+    if (!row.remark.empty()) list.push_back(row.remark);
+    return list;
+}
+
+std::string histograms(const std::vector<Row>& rows) {
+    std::size_t most = 0;
+    for (const Row& row : rows) most = std::max(most, row.plan.targets);
+    std::string text;
+    for (const Kind kind : {Kind::connect, Kind::http}) {
+        std::vector<const Row*> chosen;
+        for (const Row& row : rows)
+            if (row.plan.kind == kind && row.plan.targets == most) chosen.push_back(&row);
+        if (!chosen.empty()) text += (text.empty() ? "" : "\n") + histograms_of(chosen);
+    }
+    return text;
 }
 
 std::string section(const Report& report, const std::vector<std::unique_ptr<Peer>>& peers) {
@@ -138,38 +172,21 @@ std::string section(const Report& report, const std::vector<std::unique_ptr<Peer
     for (const std::string& version : report.versions) text += "- " + version + "\n";
     for (const std::string& absent : report.absent) text += "- " + absent + "\n";
     text += "\n" + heading();
-    for (const Row& row : report.rows) text += line_of(row);
-    text += format(
-        "\nEverybody checks each server once a second, waits a second, and calls it down after three failures in a "
-        "row.\n"
-        "fall × interval + timeout: %.0f s. healthd's pace is 0 to 10 %% faster than the interval, so it checks a "
-        "little more "
-        "often.\nkeepalived waits `delay_before_retry` after each timeout, so its last one may take 6 s.\n\n",
-        seconds_of(detection_limit));
-    text +=
-        "- **CPU**: of the peer's processes, user and system, with the kernel's work on its packets; per 1000 checks "
-        "that "
-        "arrived.\n- **memory**: resident, its processes added.\n- **most in 10 ms**: in the fullest of all windows of "
-        "10 ms, "
-        "wherever it begins.\n- **longest gap**: between two checks of the same server.\n- **dead found**: a hundred "
-        "servers "
-        "(a tenth of fewer than 1000) fall silent at one moment, as without power;\n  the time is from just before "
-        "that to the "
-        "peer's word that the server is down: healthd's on its bus, the others' in their log.\n\n"
-        "Checks are counted where they arrive: each SYN, with the kernel's time, on the servers' side of a cable "
-        "(veth) "
-        "between\ntwo network namespaces. One process there answers for all of them, on a core that the peers do not "
-        "have "
-        "alone either.\nWhat is below a few percent is noise.\n\n";
+    std::string odd;
     for (const Row& row : report.rows) {
-        const auto first =
-            std::find_if(report.rows.begin(), report.rows.end(), [&](const Row& r) { return same_plan(r, row); });
-        if (&*first == &row) text += "```\n" + histograms(report.rows, row) + "```\n\n";
+        text += line_of(row);
+        for (const std::string& line : oddities(row))
+            odd += "- " + word_of(row.plan.kind) + ", " + std::to_string(row.plan.targets) + ", " + row.peer + ": " +
+                   line + "\n";
     }
-    text += "Again, as root or with sudo: `./dev bench health`; one line of the table (whole seconds):\n\n```\n";
+    if (!odd.empty()) text += "\n" + odd;
+    text += explanation;
+    text += "```\n" + histograms(report.rows) + "```\n\n";
+    text += "Again, as root or with sudo: `./dev bench health`; one line of the table:\n\n```\n";
     for (const Row& row : report.rows) {
-        text += format("./dev bench health --peers %s --checks %s --targets %zu --seconds %lld\n", row.peer.c_str(),
-                       word_of(row.plan.kind).c_str(), row.plan.targets, static_cast<long long>(row.length.count()));
+        text +=
+            format("./dev bench health --peers %s --checks %s --targets %zu --seconds %lld\n", lower(row.peer).c_str(),
+                   lower(word_of(row.plan.kind)).c_str(), row.plan.targets, static_cast<long long>(row.length.count()));
     }
     return text + "```\n\n" + configurations(peers);
 }

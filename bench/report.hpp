@@ -34,9 +34,10 @@ struct Report {
 };
 
 std::string heading();
-std::string line_of(const Row& row);  // of the table
-// The two histograms of the rows that share the plan of `first`.
-std::string histograms(const std::vector<Row>& rows, const Row& first);
+std::string line_of(const Row& row);                // of the table
+std::vector<std::string> oddities(const Row& row);  // what must be known to judge it
+// Two for each kind, of the rows with most targets.
+std::string histograms(const std::vector<Row>& rows);
 // The section of docs/benchmarks.md.
 std::string section(const Report& report, const std::vector<std::unique_ptr<Peer>>& peers);
 // Puts it into the page, in place of the one that was there.
