@@ -57,10 +57,11 @@ Activity activity_of(const std::string& word) {
 
 }  // namespace
 
-Daemon::Daemon(boost::asio::io_context& io, config::Paths paths, Kernel& kernel)
+Daemon::Daemon(boost::asio::io_context& io, config::Paths paths, Kernel& kernel, Pace pace)
     : io_(io),
       paths_(std::move(paths)),
       kernel_(kernel),
+      pace_(pace),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       reconcile_timer_(io),
       drain_timer_(io),
@@ -68,9 +69,9 @@ Daemon::Daemon(boost::asio::io_context& io, config::Paths paths, Kernel& kernel)
 
 Daemon::~Daemon() { files_.join(); }
 
-Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, const config::Paths& paths,
-                                               Kernel& kernel) {
-    std::unique_ptr<Daemon> daemon(new Daemon(io, paths, kernel));
+Result<std::unique_ptr<Daemon>> Daemon::create(boost::asio::io_context& io, const config::Paths& paths, Kernel& kernel,
+                                               Pace pace) {
+    std::unique_ptr<Daemon> daemon(new Daemon(io, paths, kernel, pace));
     if (auto opened = daemon->open(); !opened) return opened.error();
     return daemon;
 }
@@ -113,7 +114,7 @@ void Daemon::start() {
     watch_node();
     wait_for_signal();
     tick();
-    reconcile_within(reconcile_period);
+    reconcile_within(pace_.reconcile_period);
     publish();
     notify_supervisor("READY=1");
     spdlog::info("started node={} services={}", setup_.node, core_.spec().services.size());

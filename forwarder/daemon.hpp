@@ -34,15 +34,17 @@
 
 namespace lbcluster::forward {
 
-inline constexpr std::chrono::milliseconds reconcile_period{10000};
-// After a change of health, until the kernel is read back: a burst of them is read back once.
-inline constexpr std::chrono::milliseconds read_back_delay{200};
+struct Pace {
+    std::chrono::milliseconds reconcile_period{10000};
+    // After a change of health, until the kernel is read back: a burst of them is read back once.
+    std::chrono::milliseconds read_back_delay{200};
+};
 
 class Daemon {
   public:
     // Loads the configuration and opens everything. `kernel` must outlive it. Errors are for people.
     static Result<std::unique_ptr<Daemon>> create(boost::asio::io_context& io, const config::Paths& paths,
-                                                  Kernel& kernel);
+                                                  Kernel& kernel, Pace pace = {});
     ~Daemon();
     Daemon(const Daemon&) = delete;
     Daemon& operator=(const Daemon&) = delete;
@@ -57,7 +59,7 @@ class Daemon {
         bool usable = false;
     };
 
-    Daemon(boost::asio::io_context& io, config::Paths paths, Kernel& kernel);
+    Daemon(boost::asio::io_context& io, config::Paths paths, Kernel& kernel, Pace pace);
     Result<void> open();
     void watch_health();
     void watch_node();
@@ -97,6 +99,7 @@ class Daemon {
     boost::asio::io_context& io_;
     config::Paths paths_;
     Kernel& kernel_;
+    const Pace pace_;
     boost::asio::thread_pool files_{1};
     Core core_;
     std::unique_ptr<Reconciler> reconciler_;

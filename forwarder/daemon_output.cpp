@@ -65,11 +65,11 @@ void Daemon::take_up_changes() {
     for (std::size_t i = 0; i < core_.keys().size(); ++i) {
         if (keys.contains(core_.keys()[i])) publish_service(i);
     }
-    reconcile_within(read_back_delay);
+    reconcile_within(pace_.read_back_delay);
 }
 
 void Daemon::reconcile() {
-    if (!configured_) return reconcile_within(reconcile_period);
+    if (!configured_) return reconcile_within(pace_.reconcile_period);
     configure();  // interfaces come and go
     const Instant began = boottime_now();
     const Outcome& outcome = reconciler_->reconcile(core_.desired());
@@ -84,7 +84,7 @@ void Daemon::reconcile() {
     log_outcome(outcome);
     publish();
     reconcile_at_.reset();
-    reconcile_within(reconcile_period);
+    reconcile_within(pace_.reconcile_period);
 }
 
 void Daemon::log_outcome(const Outcome& outcome) {

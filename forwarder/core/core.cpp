@@ -60,7 +60,7 @@ void Core::adopt(const Table& actual, std::uint64_t now_ms) {
             const auto& there = found->second.destinations;
             const auto one = std::find_if(there.begin(), there.end(), [&](const auto& d) { return d.key == key; });
             if (verdict.health != Health::unknown || one == there.end()) continue;
-            verdict.health = one->weight == 0 && service.quiesce ? Health::down : Health::up;
+            verdict.health = Health::up;
             if (server.weight > 0 && server.state == State::online) {
                 verdict.percent = std::min<std::uint32_t>(100, (one->weight * 100 + server.weight / 2) / server.weight);
             }

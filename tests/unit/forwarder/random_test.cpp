@@ -65,8 +65,8 @@ class World {
     Verdict verdict() {
         Verdict out;
         out.health = static_cast<Health>(below(4));
-        if (chance(10)) out.percent = static_cast<std::uint32_t>(below(101));
-        if (chance(10)) out.wish = static_cast<Wish>(below(3));
+        if (chance(30)) out.percent = static_cast<std::uint32_t>(below(3) * 50);
+        if (chance(20)) out.wish = static_cast<Wish>(below(3));
         return out;
     }
 
@@ -172,6 +172,14 @@ std::vector<Endpoint> endpoints() {
     return out;
 }
 
+std::string in_words(const Table& table) {
+    std::string out;
+    for (const auto& [key, service] : table) {
+        out += key.to_string() + " " + service.settings.scheduler + ": " + text_of(service) + "\n";
+    }
+    return out;
+}
+
 // One history: the real core and reconciler over the model.
 class History {
   public:
@@ -188,7 +196,7 @@ class History {
     }
 
     void run() {
-        for (int i = 0; i < 25 && !testing::Test::HasFailure(); ++i) one_turn();
+        for (int i = 0; i < 15 && !testing::Test::HasFailure(); ++i) one_turn();
     }
 
   private:
@@ -276,7 +284,9 @@ class History {
         watched_ = false;
         reconciler_->reconcile(core_->desired());
         if (right) {
-            EXPECT_EQ(kernel_.table, before) << "seed " << seed_;
+            EXPECT_TRUE(kernel_.table == before) << "seed " << seed_ << "\n"
+                                                 << in_words(kernel_.table) << "was\n"
+                                                 << in_words(before);
         }
         expect_as_planned();
     }
@@ -286,7 +296,10 @@ class History {
     }
     void expect_as_planned() {
         watched_ = false;
-        EXPECT_EQ(kernel_.table, with_foreign(core_->desired().table)) << "seed " << seed_;
+        const Table wanted = with_foreign(core_->desired().table);
+        EXPECT_TRUE(kernel_.table == wanted) << "seed " << seed_ << "\n"
+                                             << in_words(kernel_.table) << "wanted\n"
+                                             << in_words(wanted);
         EXPECT_EQ(kernel_.rules_text, nft::render(core_->desired().rules)) << "seed " << seed_;
         for (const Sysctl& one : core_->desired().sysctls) {
             const auto found = kernel_.sysctls.find(one.name);

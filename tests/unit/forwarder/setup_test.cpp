@@ -1,0 +1,147 @@
+// From the configuration to what layer 4 does (L4-1 to L4-7, HA-8, OP-9: the PaperCut guide's services).
+#include "forwarder/setup.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/forwarder/specs.hpp"
+
+namespace lbcluster::forward {
+namespace {
+
+using namespace test;
+
+Spec spec_of(const std::string& cluster, const std::string& node = "node: lb1\n", const NodeFacts& facts = {}) {
+    const config::LoadResult loaded = config::load_texts(node, cluster, "cluster.yaml", std::nullopt);
+    EXPECT_TRUE(loaded.ok()) << config::format(loaded.problems);
+    const Setup setup = make_setup(loaded);
+    return make_spec(setup.cluster, setup.node_config, facts);
+}
+
+TEST(Setup, ThePapercutGuide) {
+    const Spec spec = spec_of(R"(
+virtual_services:
+  - label: Papercut_WUI
+    address: 172.24.11.38
+    ports: [9191, 9192, 9193]
+    real_servers:
+      - {label: App_Svr1, address: 172.24.11.36}
+      - {label: App_Svr2, address: 172.24.11.37, state: drain, drain_until: "2026-11-21T14:30:00Z"}
+  - label: Mobility
+    address: 172.24.11.39
+    ports: [53, 9163, 9164]
+    protocol: tcp/udp
+    method: snat
+    persistence: {source_ip: {}}
+    check: {port: 9163}
+    real_servers: [{label: PS1, address: 172.24.11.40, weight: 7, min_connections: 1, max_connections: 2}]
+)");
+    ASSERT_EQ(spec.services.size(), 2U);
+    const ServiceSpec& web = spec.services[0];
+    EXPECT_EQ(web.traffic, (Traffic{ip("172.24.11.38"), true, false, {{9191, 9191}, {9192, 9192}, {9193, 9193}}}));
+    EXPECT_EQ(web.method, Method::dr);
+    EXPECT_EQ(web.scheduler, "wlc");
+    EXPECT_FALSE(web.persistence);
+    EXPECT_EQ(web.servers[0], server("App_Svr1", "172.24.11.36"));
+    EXPECT_EQ(web.servers[1].state, State::drain);
+    EXPECT_EQ(web.servers[1].drain_until_ms, parse_rfc3339("2026-11-21T14:30:00Z"));
+    const ServiceSpec& mobility = spec.services[1];
+    EXPECT_TRUE(mobility.traffic.tcp && mobility.traffic.udp);
+    EXPECT_EQ(mobility.method, Method::snat);
+    EXPECT_EQ(mobility.persistence, (Persistence{300s, 32}));
+    EXPECT_EQ(mobility.servers[0].weight, 7U);
+    EXPECT_EQ(mobility.servers[0].min_connections, 1U);
+    EXPECT_EQ(mobility.servers[0].max_connections, 2U);
+}
+
+TEST(Setup, OnlyLayer4AndWhatIsEnabled) {
+    const Spec spec = spec_of(R"(
+virtual_services:
+  - {label: seven, address: 10.0.0.1, ports: 80, method: proxy}
+  - {label: off, address: 10.0.0.2, ports: 80, enabled: false}
+  - label: on
+    address: 10.0.0.3
+    ports: all
+    protocol: udp
+    check: {type: ping}
+    on_down: quiesce
+    one_packet: true
+    scheduler: sh
+    real_servers: [{label: a, address: 10.0.0.5, enabled: false}, {label: b, address: 10.0.0.6, state: halt}]
+)");
+    ASSERT_EQ(spec.services.size(), 1U);
+    const ServiceSpec& on = spec.services[0];
+    EXPECT_EQ(on.label, "on");
+    EXPECT_EQ(on.traffic.ports, (std::vector<Ports>{{1, 65535}}));
+    EXPECT_TRUE(on.quiesce);
+    EXPECT_TRUE(on.one_packet);
+    EXPECT_EQ(on.scheduler, "sh");
+    ASSERT_EQ(on.servers.size(), 1U);
+    EXPECT_EQ(on.servers[0].state, State::halt);
+}
+
+TEST(Setup, Fallbacks) {  // L4-6
+    const Spec spec = spec_of(R"(
+virtual_services:
+  - {label: seven, address: 10.0.0.1, ports: 80, method: proxy}
+  - {label: off, address: 10.0.0.9, ports: 80, method: proxy, enabled: false}
+  - {label: page, address: 10.0.0.2, ports: 80, fallback: page}
+  - {label: server, address: 10.0.0.3, ports: 80, fallback: {server: a}, real_servers: [{label: a, address: 10.0.0.50}]}
+  - {label: service, address: 10.0.0.4, ports: [80, 81], fallback: {service: seven, port: 0}}
+  - {label: address, address: 10.0.0.5, ports: 80, fallback: {address: 10.0.0.60, port: 8080, method: snat}}
+  - {label: same, address: 10.0.0.6, ports: 80, method: tun, fallback: {address: 10.0.0.60}}
+  - {label: disabled, address: 10.0.0.7, ports: 80, fallback: {service: off}}
+)");
+    using Kind = FallbackSpec::Kind;
+    ASSERT_EQ(spec.services.size(), 6U);
+    const auto fallback = [&](std::size_t i) { return spec.services[i].fallback; };
+    EXPECT_EQ(fallback(0).kind, Kind::page);
+    EXPECT_EQ(fallback(1).kind, Kind::server);
+    EXPECT_EQ(fallback(1).server, "a");
+    EXPECT_EQ(fallback(2), (FallbackSpec{Kind::address, "", ip("10.0.0.1"), 0, Method::nat}));
+    EXPECT_EQ(fallback(3), (FallbackSpec{Kind::address, "", ip("10.0.0.60"), 8080, Method::snat}));
+    EXPECT_EQ(fallback(4), (FallbackSpec{Kind::address, "", ip("10.0.0.60"), 0, Method::tun}));
+    EXPECT_EQ(fallback(5).kind, Kind::none);
+}
+
+TEST(Setup, TheNode) {
+    const std::string cluster =
+        "forwarding: {auto_nat: [wan, eth5], tcp_timeout: 30m, udp_timeout: 31s}\nvirtual_services: []\n";
+    const std::string links =
+        "links:\n  - {serial: /dev/ttyS0}\n  - {local: 10.78.0.11, peer: 10.78.0.12}\n  - {local: 10.77.0.11, peer: "
+        "10.77.0.12}\n";
+    NodeFacts facts;
+    facts.interface_of[ip("10.78.0.11")] = "eth1";
+    facts.interfaces = {"eth0", "eth1"};
+    Spec spec = spec_of(cluster, "node: lb1\ninterfaces: {wan: eth0}\n" + links, facts);
+    EXPECT_EQ(spec.node.auto_nat, (std::vector<std::string>{"eth0", "eth5"}));
+    EXPECT_EQ(spec.node.timeouts, (Timeouts{1800s, 0s, 31s}));
+    EXPECT_EQ(spec.node.interfaces, facts.interfaces);
+    EXPECT_EQ(spec.node.sync_interface, "eth1");  // HA-8
+    EXPECT_GT(spec.node.sync_id, 0);
+    const auto id = spec.node.sync_id;
+    // The peer comes to the same number.
+    spec = spec_of(cluster, "node: lb2\nlinks: [{interface: eth7, local: 10.78.0.12, peer: 10.78.0.11}]\n");
+    EXPECT_EQ(spec.node.sync_id, id);
+    EXPECT_EQ(spec.node.sync_interface, "eth7");
+    spec = spec_of(cluster, "node: lb1\ninterfaces: {sync: eth9}\nsync_interface: sync\n" + links, facts);
+    EXPECT_EQ(spec.node.sync_interface, "eth9");
+    EXPECT_EQ(spec_of(cluster).node.sync_interface, "");  // no peer
+}
+
+TEST(Setup, Verdicts) {
+    bus::ServerHealth health;
+    health.set_health("up");
+    health.set_weight_percent(75);
+    EXPECT_EQ(verdict_of(health), (Verdict{Health::up, 75, Wish::none}));
+    health.set_health("standby");
+    health.set_feedback_state("drain");
+    EXPECT_EQ(verdict_of(health), (Verdict{Health::standby, 75, Wish::drain}));
+    health.set_health("down");
+    health.set_feedback_state("down");
+    EXPECT_EQ(verdict_of(health), (Verdict{Health::down, 75, Wish::down}));
+    health.set_health("unknown");
+    EXPECT_EQ(verdict_of(health).health, Health::unknown);
+}
+
+}  // namespace
+}  // namespace lbcluster::forward
