@@ -93,6 +93,14 @@ void Backend::answer(unsigned status, const std::string& body) {
     behave(Conduct::answer);
 }
 
+void Backend::greet(const std::string& text) {
+    {
+        const std::lock_guard lock(mutex_);
+        text_ = text;
+    }
+    behave(Conduct::greet);
+}
+
 std::vector<TimePoint> Backend::accept_times() const {
     const std::lock_guard lock(mutex_);
     return accept_times_;
@@ -156,7 +164,10 @@ void Backend::accept_all() {
             const linger now{1, 0};
             ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
         }
-        if (conduct_ == Conduct::reset || conduct_ == Conduct::close) {
+        if (conduct_ == Conduct::greet) {
+            [[maybe_unused]] const ssize_t sent = ::send(fd, text_.data(), text_.size(), MSG_NOSIGNAL);
+        }
+        if (conduct_ == Conduct::reset || conduct_ == Conduct::close || conduct_ == Conduct::greet) {
             ::close(fd);
             continue;
         }

@@ -27,6 +27,7 @@ enum class Conduct {
     endless,    // a header, then body for ever
     slow,       // a byte of the answer every 50 ms
     garbage,    // bytes that are no HTTP
+    greet,      // says a text at once, unasked, then closes
 };
 
 class Backend {
@@ -38,6 +39,7 @@ class Backend {
 
     void behave(Conduct conduct);
     void answer(unsigned status, const std::string& body = "OK");  // implies Conduct::answer
+    void greet(const std::string& text);                           // implies Conduct::greet
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;

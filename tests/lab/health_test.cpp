@@ -1,9 +1,13 @@
-// healthd with real servers on real packets (HC-1, HC-2, HC-4, HC-5, HC-7; RE-4 on one node; OP-4): what a server does,
+// healthd with real servers on real packets (HC-1 to HC-7; RE-4 on one node; OP-4): what a server does,
 // what `lbcluster status` says of it and how soon; what must not be held against a server; what the history says.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 
 #include "tests/lab/backend.hpp"
 #include "tests/lab/pair_test.hpp"
@@ -263,6 +267,114 @@ TEST_F(Health, OurOwnCableIsNotHeldAgainstTheServers) {
     EXPECT_TRUE(tells("failures do not count against servers: no carrier on eth0"));
     EXPECT_TRUE(tells("failures count against servers again"));
     EXPECT_EQ(told("server rs2 of web"), 0U);
+}
+
+// The cables are fine, but beyond them nothing is: our ping nodes are gone with the servers.
+TEST_F(Health, ASwitchThatDropsEverythingIsNotHeldAgainstTheServers) {
+    PairSpec spec;
+    spec.ping_nodes = {"10.77.0.1"};
+    begin(web(http("interval: 1s, timeout: 500ms, fall: 4, rise: 1")), spec);
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(becomes("rs1", "up"));
+    ASSERT_TRUE(becomes("rs2", "up"));
+    ASSERT_TRUE(wait_until([&] { return pair().status("lb1")["ping_nodes"][0]["reachable"].truth(); }, 5s));
+    lab_.drop("lb1", "eth0", "");
+    EXPECT_TRUE(tells("failures do not count against servers: no ping node answers", 10s));
+    const TimePoint end = Clock::now() + 6s;
+    while (Clock::now() < end) {
+        EXPECT_NE(health("rs1"), "down") << reason("rs1");
+        EXPECT_NE(health("rs2"), "down") << reason("rs2");
+    }
+    lab_.heal("lb1");
+    EXPECT_TRUE(tells("failures count against servers again", 10s));
+    rs1_.answer(500);
+    EXPECT_TRUE(becomes("rs1", "down", 10s));
+    EXPECT_TRUE(becomes("rs2", "up"));
+    EXPECT_EQ(told("server rs2 of web"), 0U);
+}
+
+// HC-3, HC-6: what is not a conversation with one port, in the daemon: composites, several ports, ping, programs,
+// agents.
+TEST_F(Health, CompositesPingsProgramsAndAgents) {
+    Backend second(lab_.host("rs1"), 81);
+    Backend agent(lab_.host("rs1"), 3333);
+    agent.greet("50%\n");
+    std::string programs = "/tmp/lab-check-XXXXXX";
+    ASSERT_NE(::mkdtemp(programs.data()), nullptr);
+    ::chmod(programs.c_str(), 0755);
+    write_file(programs + "/check.sh", "#!/bin/sh\necho asked $1 $2 $3 $4\n[ $3 = 10.77.0.21 ]\n", 0755);
+    std::string services;
+    int number = 210;
+    const auto add = [&](const std::string& label, const std::string& check) {
+        services += "  - {label: " + label + ", address: 10.77.0." + std::to_string(number++) +
+                    ", ports: [80], check: {" + check + ", " + quick +
+                    "}, real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]}\n";
+    };
+    add("both", "all: [{type: connect}, {type: connect, port: 81}]");
+    add("ports", "type: connect, port: [80, 81]");
+    add("either", "any: [{type: connect, port: 81}, {type: connect}]");
+    add("most", "at_least: {count: 2, of: [{type: connect}, {type: connect, port: 81}, {type: ping}]}");
+    add("ping", "type: ping");
+    add("program", "type: external, command: " + programs + "/check.sh");
+    add("agent", "type: connect, feedback: {port: 3333, interval: 500ms}");
+    begin(services);
+    if (HasFatalFailure()) return;
+    const auto is = [&](const std::string& service, const std::string& label, const std::string& health) {
+        if (wait_until([&] { return server(label, service)["health"].text() == health; }, 5s, 20ms))
+            return ::testing::AssertionSuccess();
+        return ::testing::AssertionFailure()
+               << service << "/" << label << " is " << server(label, service)["health"].text() << ": "
+               << server(label, service)["reason"].text();
+    };
+    for (const char* service : {"both", "ports", "either", "most", "ping", "program", "agent"}) {
+        EXPECT_TRUE(is(service, "rs1", "up"));
+    }
+    for (const char* service : {"both", "ports", "program"}) EXPECT_TRUE(is(service, "rs2", "down"));
+    for (const char* service : {"either", "most", "ping", "agent"}) EXPECT_TRUE(is(service, "rs2", "up"));
+    EXPECT_THAT(server("rs2", "both")["reason"].text(), ::testing::HasSubstr("connect 81: "));
+    EXPECT_THAT(server("rs2", "program")["reason"].text(), ::testing::HasSubstr("asked 10.77.0.215 80 10.77.0.22 80"));
+
+    second.behave(Conduct::refuse);
+    EXPECT_TRUE(is("both", "rs1", "down"));
+    EXPECT_TRUE(is("ports", "rs1", "down"));
+    EXPECT_TRUE(is("either", "rs1", "up"));
+    EXPECT_TRUE(is("most", "rs1", "up"));
+    rs1_.behave(Conduct::refuse);
+    EXPECT_TRUE(is("either", "rs1", "down"));
+    EXPECT_TRUE(is("most", "rs1", "down"));
+    EXPECT_TRUE(is("ping", "rs1", "up"));
+    rs1_.answer(200);
+    lab_.cable("rs2", "eth0", false);
+    EXPECT_TRUE(is("ping", "rs2", "down"));
+    EXPECT_TRUE(is("ping", "rs1", "up"));
+    lab_.cable("rs2", "eth0", true);
+
+    const auto weighs = [&](double percent, const std::string& wish) {
+        return wait_until(
+            [&] {
+                const Json one = server("rs1", "agent");
+                return one["weight_percent"].number() == percent && one["feedback_state"].text() == wish;
+            },
+            5s, 20ms);
+    };
+    EXPECT_TRUE(weighs(50, ""));
+    agent.greet("drain\n");
+    EXPECT_TRUE(weighs(100, "drain"));
+    agent.greet("up 75%\n");
+    EXPECT_TRUE(weighs(75, ""));
+    agent.greet("down\n");
+    EXPECT_TRUE(weighs(100, "down"));
+    EXPECT_TRUE(is("agent", "rs1", "up")) << "an agent never changes a verdict";
+    agent.greet("12");  // without a newline: it ends when the agent closes
+    EXPECT_TRUE(weighs(12, ""));
+    agent.behave(Conduct::hang);
+    EXPECT_TRUE(wait_until(
+        [&] { return server("rs1", "agent")["feedback"].text().find("its last word counts") != std::string::npos; }, 8s,
+        50ms))
+        << server("rs1", "agent")["feedback"].text();
+    EXPECT_EQ(server("rs1", "agent")["weight_percent"].number(), 12);
+    EXPECT_THAT(server("rs2", "agent")["feedback"].text(), ::testing::HasSubstr("refused"));
+    std::filesystem::remove_all(programs);
 }
 
 // OP-4: in the morning they find one line for each thing that happened, beside heartbeatd's.

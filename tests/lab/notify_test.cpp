@@ -1,5 +1,6 @@
 // OP-10: people and programs are told by real daemons what changed, over the lab's network: a program, a webhook and a
-// mail, on changes of servers, services and roles; and nothing of it is in the way of a take-over.
+// mail, on changes of servers, services and roles; and nothing of it is in the way of a take-over. HC-4, RE-4: both
+// nodes probe, one may be changed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -80,10 +82,13 @@ class MailSink {
         std::string mail;
         bool data = false;
         std::array<char, 4096> buffer{};
+        TimePoint heard = Clock::now();
         while (!ending_) {
             const std::size_t end = input.find("\r\n");
             if (end == std::string::npos) {
+                if (Clock::now() - heard > 1s) return;  // a machine that is off says nothing more
                 if (!readable(fd)) continue;
+                heard = Clock::now();
                 const ssize_t size = ::recv(fd, buffer.data(), buffer.size(), 0);
                 if (size <= 0) return;
                 input.append(buffer.data(), static_cast<std::size_t>(size));
@@ -156,6 +161,12 @@ class Notify : public PairTest {
         out["mail"] = mails_.mails();
         return out;
     }
+    std::size_t whole_messages(const std::string& node) const {
+        const auto all = hook_.requests();
+        return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [&](const std::string& message) {
+            return message.find(R"("event":"state","node":")" + node + '"') != std::string::npos;
+        }));
+    }
     // One message of every channel has all these words. The JSON is dense, mails are words for people.
     ::testing::AssertionResult all_tell(const std::vector<std::string>& json, const std::vector<std::string>& mail,
                                         Nanoseconds limit = 15s) const {
@@ -222,6 +233,18 @@ TEST_F(Notify, ProgramWebhookAndMailTellOfServersServicesAndRoles) {
                 << "only the active node tells: " << message;
         }
     }
+
+    // RE-4: who changes something on the other node is told where to go. It probes all the same.
+    const Outcome refused = pair().cli("lb2", {"server", "drain", "web", "rs1"});
+    EXPECT_EQ(refused.exit_code, 5) << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("lb1"));
+    EXPECT_TRUE(wait_until([&] { return pair().status("lb2")["services"][0]["servers"][0]["health"].text() == "down"; },
+                           5s, 50ms));
+
+    // The last state is told again after a restart.
+    const std::size_t before = whole_messages("lb1");
+    pair().healthd("lb1").signal(SIGKILL);
+    EXPECT_TRUE(wait_until([&] { return whole_messages("lb1") > before; }, 20s, 50ms));
 
     // heartbeatd's role comes over the bus; who becomes active tells all of it.
     pair().power_off("lb1");

@@ -1,6 +1,10 @@
 // HC-4, HC-6: our own faults are not the servers'; what outlives a restart; feedback agents.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <random>
+
 #include "healthd/core/guard.hpp"
 #include "tests/unit/healthd/core_rig.hpp"
 
@@ -275,6 +279,24 @@ TEST_F(AgentTest, GarbageIsSilence) {
     rig.run(2s);
     EXPECT_EQ(weight().percent, 75U);
     EXPECT_EQ(weight().text, "\"lol\" is no answer of an agent; its last word counts");
+}
+
+// Property: whatever agents say, and however often they say nothing, the weight is a percentage, and after a plain word
+// it is what was said.
+TEST_F(AgentTest, AnySequenceOfReadingsKeepsTheWeightInRange) {
+    using Wish = AgentReading::Wish;
+    std::mt19937 random(5);
+    for (int i = 0; i < 2000; ++i) {
+        const unsigned percent = random() % 4 == 0 ? static_cast<unsigned>(random()) : random() % 101;
+        reading = {random() % 5 != 0, percent, std::array{Wish::none, Wish::drain, Wish::down}.at(random() % 3), "x"};
+        rig.agents_answer = random() % 7 != 0;
+        const std::size_t read = rig.agent_reads.size();
+        rig.run(milliseconds{2000 + random() % 20000});
+        EXPECT_LE(weight().percent, 100U);
+        if (!rig.agents_answer || !reading.understood || rig.agent_reads.size() == read) continue;
+        EXPECT_EQ(weight().percent, std::min(percent, 100U));
+        EXPECT_EQ(weight().wish, reading.wish);
+    }
 }
 
 }  // namespace
