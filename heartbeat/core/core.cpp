@@ -48,7 +48,7 @@ Core::Core(Instant now, Settings settings, const Start& start)
       standby_wish_(start.standby),
       fitness_changed_at_(now),
       next_heartbeat_(now),
-      greeted_at_(settings_.links.size(), now - 1h) {
+      greeted_at_(now - 1h) {
     pings_.start(now, settings_.ping_nodes.size());
     saw_term(start.stored_term);
     take_floating_ips();

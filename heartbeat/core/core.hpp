@@ -340,7 +340,7 @@ class Core {
     // heartbeats
     Instant next_heartbeat_{};
     bool send_now_ = true;
-    std::vector<Instant> greeted_at_;  // per link
+    Instant greeted_at_;
     std::map<std::string, AlarmState> alarms_;
     std::set<std::string> raised_;  // alarms that facts raised since the last step
 };

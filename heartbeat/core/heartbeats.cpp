@@ -78,21 +78,22 @@ void Core::send_heartbeats(Actions& out) {
     const Duration fast = std::min(settings_.keepalive, std::max<Duration>(session_.best_rtt(), 5ms));
     if (hurry) next_heartbeat_ = std::min(next_heartbeat_, now_ + fast);
     const bool regular = due(next_heartbeat_) || std::exchange(send_now_, false);
-    std::optional<Heartbeat> built;
+    // A greeting is answered with my state and the greeter's boot id, no faster than keepalive / 4, and on every link: the
+    // one that brought it may be dead in the other direction.
+    std::optional<std::uint64_t> greeter;
+    if (now_ >= greeted_at_ + settings_.keepalive / 4) greeter = session_.take_greeting();
+    if (greeter && *greeter == session_.peer_boot_id()) greeter.reset();
+    if (greeter) greeted_at_ = now_;
+    if (!regular && !greeter) return;
+    const Heartbeat built = build_heartbeat();
     for (std::uint32_t link = 0; link < settings_.links.size(); ++link) {
-        // A greeting is answered with my state and the greeter's boot id, no faster than keepalive / 4.
-        std::optional<std::uint64_t> greeter;
-        if (now_ >= greeted_at_[link] + settings_.keepalive / 4) greeter = session_.take_greeting(link);
-        if (!regular && !greeter) continue;
-        if (!built) built = build_heartbeat();
         if (regular) {
-            Heartbeat message = *built;
+            Heartbeat message = built;
             session_.fill(now_, link, message);
             out.emplace_back(SendHeartbeat{link, std::move(message)});
         }
-        if (greeter && *greeter != session_.peer_boot_id()) {
-            greeted_at_[link] = now_;
-            Heartbeat message = *built;
+        if (greeter) {
+            Heartbeat message = built;
             session_.fill(now_, link, message);
             message.set_peer_boot_id(*greeter);
             message.clear_ack_sequence();

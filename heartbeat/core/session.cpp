@@ -97,6 +97,7 @@ void Session::begin(std::uint64_t peer_boot_id) {
         link.sent = sent;
         link.acked_sent_at = acked_sent_at;  // that it was heard then stays true
     }
+    greeting_.reset();
     newest_.Clear();
     peer_heard_me_at_.reset();
 }
@@ -119,7 +120,7 @@ std::optional<Duration> Session::note_acknowledgement(Instant now, LinkState& li
 
 Session::Outcome Session::receive(Instant now, std::uint32_t link, const Heartbeat& message) {
     const Verdict verdict = check(link, message);
-    if (verdict == Verdict::greeting) links_[link].greeting = message.boot_id();
+    if (verdict == Verdict::greeting) greeting_ = message.boot_id();
     if (verdict != Verdict::accepted) return {verdict};
 
     const bool restarted = message.boot_id() != peer_boot_id_;
@@ -178,10 +179,6 @@ std::optional<Instant> Session::acked_sent_at() const {
         if (link.acked_sent_at && (!newest || *link.acked_sent_at > *newest)) newest = link.acked_sent_at;
     }
     return newest;
-}
-
-std::optional<std::uint64_t> Session::take_greeting(std::uint32_t link) {
-    return std::exchange(links_[link].greeting, std::nullopt);
 }
 
 }  // namespace lbcluster::heartbeat

@@ -16,6 +16,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heartbeat/core/types.hpp"
@@ -80,8 +81,9 @@ class Session {
     [[nodiscard]] std::optional<Instant> peer_heard_me_at() const { return peer_heard_me_at_; }
     [[nodiscard]] std::uint64_t received(std::uint32_t link) const { return links_[link].received; }
     [[nodiscard]] std::uint64_t sent(std::uint32_t link) const { return links_[link].sent; }
-    // Boot id of a greeting that waits for its answer, and on which link; cleared by taking it.
-    std::optional<std::uint64_t> take_greeting(std::uint32_t link);
+    // Boot id of a greeting that waits for its answer, on every link: each path may work in one direction only.
+    // Cleared by taking it.
+    std::optional<std::uint64_t> take_greeting() { return std::exchange(greeting_, std::nullopt); }
 
   private:
     struct LinkState {
@@ -93,7 +95,6 @@ class Session {
         Duration rtt{0};
         std::uint64_t received = 0;
         std::uint64_t sent = 0;
-        std::optional<std::uint64_t> greeting;
     };
     struct Sent {
         std::uint64_t sequence = 0;
@@ -111,6 +112,7 @@ class Session {
     std::uint64_t peer_boot_id_ = 0;
     std::deque<std::uint64_t> retired_;  // boot ids the peer had before; bounded
     std::vector<LinkState> links_;
+    std::optional<std::uint64_t> greeting_;
     std::uint64_t sequence_ = 0;
     std::uint64_t sequence_at_heard_ = 0;                // sequence_ when the peer's present life was last heard
     std::optional<std::uint64_t> sequence_before_life_;  // ... when the life before was

@@ -23,7 +23,7 @@ class SessionTest : public ::testing::Test {
     void meet() {
         EXPECT_EQ(b.receive(t0, 0, from(a, t0)).verdict, Verdict::greeting);
         Heartbeat answer = from(b, t0);
-        answer.set_peer_boot_id(*b.take_greeting(0));
+        answer.set_peer_boot_id(*b.take_greeting());
         const auto first = a.receive(t0, 0, answer);
         EXPECT_EQ(first.verdict, Verdict::accepted);
         EXPECT_TRUE(first.restarted);
@@ -68,7 +68,7 @@ TEST_F(SessionTest, AnOldLifeOfThePeerNeverComesBack) {
     Session reborn("lb1", cluster, 12, 2);
     EXPECT_EQ(b.receive(t0, 0, from(reborn, t0)).verdict, Verdict::greeting);
     Heartbeat answer = from(b, t0);
-    answer.set_peer_boot_id(*b.take_greeting(0));
+    answer.set_peer_boot_id(*b.take_greeting());
     ASSERT_EQ(reborn.receive(t0, 0, answer).verdict, Verdict::accepted);
     const auto fresh = b.receive(t0, 0, from(reborn, t0));
     EXPECT_EQ(fresh.verdict, Verdict::accepted);
@@ -149,7 +149,7 @@ TEST_F(SessionTest, AnOldLifePlayedFirstGivesWayToTheRealOne) {
     Session present("lb1", cluster, 13, 2);
     EXPECT_EQ(b.receive(t0, 0, from(present, t0)).verdict, Verdict::greeting);
     answer = from(b, t0);
-    answer.set_peer_boot_id(*b.take_greeting(0));
+    answer.set_peer_boot_id(*b.take_greeting());
     ASSERT_EQ(present.receive(t0, 0, answer).verdict, Verdict::accepted);
     EXPECT_TRUE(b.receive(t0, 0, from(present, t0)).restarted);
     EXPECT_EQ(b.peer_boot_id(), 13U);
