@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bed.sh [OPTIONS] [--] [COMMAND ARGS...]: runs COMMAND as root on a kernel that has IPVS, in network, mount and pid
-# namespaces of its own. On this machine's kernel if that has IPVS; otherwise in a virtual machine (QEMU without KVM) with
-# Debian's generic kernel, which sees this machine's files. What COMMAND writes there is gone afterwards.
+# namespaces of its own. On this machine's kernel if that has IPVS; otherwise in a virtual machine (QEMU without KVM)
+# with Debian's generic kernel, which sees this machine's files. What COMMAND writes there is gone afterwards.
 # docs/ipvs-tests.md tells how it works.
 #
 #   --timeout SECONDS    COMMAND is ended after that (default 300)
@@ -20,7 +20,7 @@ cache=${LBCLUSTER_BED_CACHE:-/var/cache/lbcluster-bed}
 limit=300 modules="" share="" tty=no vm=no cpus=2 memory=2048
 
 die() { printf 'bed: %s\n' "$*" >&2; exit 125; }
-usage() { sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 125; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -69,7 +69,9 @@ done < <(env -0)
 {
     echo 'mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run'
     echo 'ip link set lo up'
-    for module in $modules; do printf 'modprobe -q %q || echo "bed: this kernel has no module %s" >&2\n' "$module" "$module"; done
+    for module in $modules; do
+        printf 'modprobe -q %q || echo "bed: this kernel has no module %s" >&2\n' "$module" "$module"
+    done
     printf 'cd %q || exit 125\n' "$PWD"
     printf '%q ' "$@"
     printf '\nexit $?\n'   # not exec: a signal without a handler means nothing to the first process of a namespace
@@ -89,7 +91,11 @@ await_worker() {   # its exit code in $code, unless its time was up
 }
 
 # ---- on this kernel ----
-has_ipvs() { [ "$(id -u)" = 0 ] && { [ -e /proc/net/ip_vs ] || { modprobe -q ip_vs && [ -e /proc/net/ip_vs ]; }; } 2>/dev/null; }
+has_ipvs() {
+    [ "$(id -u)" = 0 ] || return 1
+    [ -e /proc/net/ip_vs ] || modprobe -q ip_vs 2>/dev/null || return 1
+    [ -e /proc/net/ip_vs ]
+}
 
 if [ "$vm" = no ] && has_ipvs; then
     exec 3<&0
@@ -110,7 +116,10 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 
 # The newest kernel of the cache: NAME/vmlinux and NAME/lib/modules/RELEASE.
-cached() { find "$cache" -mindepth 2 -maxdepth 2 -path "$cache/linux-image-*/vmlinux" -printf '%h\n' 2>/dev/null | sort -V | tail -1; }
+cached() {
+    find "$cache" -mindepth 2 -maxdepth 2 -path "$cache/linux-image-*/vmlinux" -printf '%h\n' 2>/dev/null |
+        sort -V | tail -1
+}
 
 # The kernel without its compression, which QEMU starts directly: that saves the guest two seconds of xz. Where the
 # payload lies is told by the boot protocol, Documentation/arch/x86/boot.rst.
@@ -134,21 +143,25 @@ download() {
     (cd "$work/deb" && apt-get -q download "$name" >../log 2>&1) || die "cannot download $name: $(cat "$work/log")"
     dpkg-deb -x "$work"/deb/*.deb "$work/tree"
     release=${name#linux-image-}
-    uncompressed "$work/tree/boot/vmlinuz-$release" >"$work/vmlinux" || die "$name is not compressed by xz: bed.sh has to learn that"
+    uncompressed "$work/tree/boot/vmlinuz-$release" >"$work/vmlinux" ||
+        die "$name is not compressed by xz, which bed.sh counts on"
     mkdir "$work/lib"
     mv "$work/tree/lib/modules" "$work/lib/"
     # No real hardware: 400 MB become 90.
-    (cd "$work/lib/modules/$release/kernel" &&
-        find sound drivers -mindepth 1 -maxdepth 1 ! -path drivers/char ! -path drivers/net ! -path drivers/virtio -exec rm -rf {} + &&
-        rm -rf drivers/net/{ethernet,wireless,usb,wwan,can,dsa,phy})
+    (
+        cd "$work/lib/modules/$release/kernel"
+        find drivers -mindepth 1 -maxdepth 1 ! -name char ! -name net ! -name virtio -exec rm -rf {} +
+        rm -rf sound drivers/net/{ethernet,wireless,usb,wwan,can,dsa,phy}
+    )
     depmod -b "$work" "$release"
     rm -rf "$work/deb" "$work/tree" "$work/log"
     mv "$work" "$cache/$name"
 }
 
-mkdir -p "$cache" 2>/dev/null && [ -r "$cache" ] || die "cannot use $cache for the kernel: name another folder in LBCLUSTER_BED_CACHE"
+mkdir -p "$cache" 2>/dev/null ||
+    die "cannot make $cache for the kernel: name another folder in LBCLUSTER_BED_CACHE"
 if [ -z "$(cached)" ]; then
-    (flock 8; [ -n "$(cached)" ] || download) 8>"$cache/lock"
+    (flock 8; if [ -z "$(cached)" ]; then download; fi) 8>"$cache/lock"
 fi
 kernel=$(cached)
 release=$(basename "$kernel"/lib/modules/*)
@@ -179,19 +192,20 @@ touch "$scratch/code"
 ln -s "$(realpath "$kernel")/lib/modules" "$scratch/modules"
 mkfifo "$scratch/out" "$scratch/err"
 
-qemu=(qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp "$cpus" -m "$memory" -nodefaults -no-user-config
-    -display none -no-reboot -kernel "$kernel/vmlinux" -initrd "$scratch/initrd.cpio"
-    # panic=-1: reboot at once, and -no-reboot makes that the end. tsc, no_timer_check: a machine that hardly gives us the
-    # processor lets the kernel measure its TSC wrong by factors, and find that its timer does not work; the HPET is
-    # always right.
+qemu=(qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp "$cpus" -m "$memory"
+    -nodefaults -no-user-config -display none -no-reboot -kernel "$kernel/vmlinux" -initrd "$scratch/initrd.cpio"
+    # panic=-1: reboot at once, and -no-reboot makes that the end. tsc, no_timer_check: when this machine is busy with
+    # other work, the kernel measures its TSC wrong by factors or finds its timer broken; the HPET is always right.
     -append "console=ttyS0 quiet panic=-1 oops=panic tsc=unstable no_timer_check mitigations=off no5lvl lsm= audit=0
  cryptomgr.notests rcupdate.rcu_expedited=1 bed_scratch=$scratch"
     -chardev "file,id=console,path=$scratch/console" -serial chardev:console
-    -fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap" -device virtio-9p-pci,fsdev=root,mount_tag=root
+    -fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"
+    -device virtio-9p-pci,fsdev=root,mount_tag=root
     -device virtio-serial-pci
     -chardev "file,id=code,path=$scratch/code" -device virtserialport,chardev=code,nr=1)
 if [ -n "$share" ]; then
-    qemu+=(-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap" -device virtio-9p-pci,fsdev=share,mount_tag=share)
+    qemu+=(-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap"
+        -device virtio-9p-pci,fsdev=share,mount_tag=share)
 fi
 exec 3</dev/null
 readers=()

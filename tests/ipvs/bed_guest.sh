@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first process of bed.sh's virtual machine, from when it sees the host's files: runs what $bed_scratch/job says. Port
-# 1 of the serial card is for the exit code, 2 is standard output or the terminal, 3 standard error.
+# The first process of bed.sh's virtual machine, from when it sees the host's files: runs what $bed_scratch/job says.
+# Port 1 of the serial card is for the exit code, 2 is standard output or the terminal, 3 standard error.
 . "$bed_scratch/job"
 [ -z "$share" ] || mount -t 9p -o trans=virtio,version=9p2000.L,cache=mmap,msize=512000 share "$share"
 

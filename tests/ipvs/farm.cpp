@@ -45,8 +45,8 @@ Farm::Farm(Lab& lab) : lab_(lab), remote_("remote") {
         "link add servers type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set servers up\n";
     for (const auto& [host, number] : on_server_network) {
         const std::string port = std::string(host) + ".eth2";
-        cables += "link add " + port + " type veth peer name eth2 netns " + host + "\nlink set " + port +
-                  " master servers up\n";
+        cables.append("link add ").append(port).append(" type veth peer name eth2 netns ").append(host);
+        cables.append("\nlink set ").append(port).append(" master servers up\n");
     }
     lab.ip("switch", cables);
     for (const auto& [host, number] : on_server_network) {

@@ -55,7 +55,7 @@ struct Question {
     std::string address;
     std::uint16_t port = 80;
     Transport transport = Transport::tcp;
-    std::string from = "";  // an address of the client, where it has several
+    std::string from = {};  // an address of the client, where it has several
     Nanoseconds limit = 5s;
 };
 
