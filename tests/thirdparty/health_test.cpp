@@ -38,6 +38,48 @@ TEST_F(ThirdParty, Dovecot) {
     expect("protocol: SMTP", 110, "down: SMTP: not SMTP: \"+OK*");
 }
 
+// HC-2, HC-7
+TEST_F(ThirdParty, Nginx) {
+    if (lacks("/usr/sbin/nginx", "nginx-light")) return;
+    make_certificate();
+    folder_.make("temp", "nobody");
+    const std::string temp = folder_ / "temp";
+    const auto serve = [&](const std::string& more) { return "server { listen 127.0.0.1:" + more + " }\n"; };
+    const std::string tls = " ssl; ssl_certificate " + certificate_ + "; ssl_certificate_key " + key_ + ";";
+    const std::string health = " location = /health { return 200 'all is well, version 12\\n'; }";
+    const std::string conf = folder_.write(
+        "nginx.conf",
+        "daemon off;\nmaster_process off;\npid " + folder_ / "pid" + ";\nerror_log stderr;\nevents {}\nhttp {\n" +
+            "access_log off; client_body_temp_path " + temp + "; proxy_temp_path " + temp + "; fastcgi_temp_path " +
+            temp + "; uwsgi_temp_path " + temp + "; scgi_temp_path " + temp + ";\n" +
+            serve("80; server_name www.example;" + health +
+                  " location = /passive { return 503; } location = /gone { return 301 /; }"
+                  " location = /private { if ($http_authorization != 'Bearer 1') { return 401; } return 204; }") +
+            serve("443" + tls + health) + "}\n");
+    start({"/usr/sbin/nginx", "-e", "stderr", "-c", conf});
+    const std::string http = "protocol: HTTP host: \"www.example\" ";
+    expect(http + "request: \"/health\"", 80, "up: HTTP 200");
+    expect(http + "request: \"/health\" method: HTTP_METHOD_HEAD", 80, "up: HTTP 200");
+    expect(http + "request: \"/health\" expect_text: \"all is well\"", 80, "up: HTTP 200*");
+    expect(http + "request: \"/health\" expect_regex: \"version [0-9]+\"", 80, "up: HTTP 200*");
+    expect(http + "request: \"/health\" expect_text: \"on fire\"", 80, "down: *on fire*");
+    expect(http + "request: \"/none\"", 80, "down: HTTP 404, wanted 200-399");
+    expect(http + "request: \"/gone\" expect_status: 200", 80, "down: HTTP 301, wanted 200");
+    expect(http + "request: \"/passive\" expect_status: 200 standby_status: 503", 80, "standby: HTTP 503*");
+    expect(http + "request: \"/private\"", 80, "down: HTTP 401*");
+    expect(http + "request: \"/private\" headers {key: \"Authorization\" value: \"Bearer 1\"}", 80, "up: HTTP 204");
+    const std::string https = "protocol: HTTPS request: \"/health\" ";
+    expect(https + "tls {}", 443, "up: HTTP 200");
+    expect(https + "tls {verify: true ca_file: \"" + certificate_ + "\" server_name: \"localhost\"}", 443,
+           "up: HTTP 200");
+    expect(https + "tls {verify: true ca_file: \"" + certificate_ + "\" server_name: \"www.example\"}", 443,
+           "down: TLS: certificate is for localhost, wanted www.example");
+    expect(https + "tls {verify: true}", 443, "down: TLS: self-signed certificate");
+    expect("protocol: TLS", 443, "up: TLS handshake done");
+    expect("protocol: HTTP request: \"/health\"", 443, "down: HTTP 400*");
+    expect(https + "tls {}", 80, "down: TLS: the server does not speak TLS here");
+}
+
 TEST_F(ThirdParty, Postfix) {
     if (lacks("/usr/sbin/postfix", "postfix") || lacks("/usr/sbin/dovecot", "dovecot-imapd")) return;
     make_certificate();

@@ -122,7 +122,10 @@ std::string ThirdParty::ask(const std::string& text, std::uint16_t port) {
     std::string result;
     (*probe)->start([&](const health::Outcome& outcome) {
         using health::Finding;
-        result = outcome.finding == Finding::up ? "up: " : outcome.finding == Finding::down ? "down: " : "unusable: ";
+        result = outcome.finding == Finding::up        ? "up: "
+                 : outcome.finding == Finding::down    ? "down: "
+                 : outcome.finding == Finding::standby ? "standby: "
+                                                       : "unusable: ";
         result += outcome.reason;
     });
     const auto end = std::chrono::steady_clock::now() + 10s;

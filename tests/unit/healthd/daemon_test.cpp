@@ -1,9 +1,12 @@
 // HC-3, HC-4, OP-4: the daemon as a whole, by its bus: what it publishes, reloads, remembers, and its history; no
 // network (always up, always down).
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -332,6 +335,38 @@ TEST_F(DaemonTest, AHistoryThatCannotBeKeptIsAnAlarm) {
                            [](const bus::Alarm& alarm) { return alarm.id() == "health-events-not-stored"; });
     }));
     EXPECT_TRUE(items().contains("event/1")) << "it is on the bus all the same";
+}
+
+// Scale: where not all can be asked at once somebody says so. In a process of its own, which has a lower limit.
+TEST_F(DaemonTest, TooFewDescriptorsAreAnAlarm) {
+    std::string text =
+        "virtual_services:\n  - label: web\n    address: 10.0.0.100\n    ports: 80\n"
+        "    check: {type: always_up, interval: 10s}\n    real_servers:\n";
+    for (int i = 0; i < 400; ++i) {
+        text += "      - {label: s" + std::to_string(i) + ", address: 10.1." + std::to_string(i / 200) + "." +
+                std::to_string(1 + i % 200) + "}\n";
+    }
+    write("/etc/cluster.yaml", text);
+    const auto first_alarm = [this] {
+        const rlimit few{600, 600};
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return std::string("no limit");
+        start();
+        bus::Item health;
+        run_until([&] {
+            health = items()["health"];
+            return health.health().alarms_size() > 0;
+        });
+        const bus::Alarm& alarm = health.health().alarms(0);
+        return alarm.id() + ": " + alarm.text() + "; " + alarm.action();
+    };
+    EXPECT_EXIT(
+        {
+            std::fputs(first_alarm().c_str(), stderr);
+            std::_Exit(0);
+        },
+        ::testing::ExitedWithCode(0),
+        "too-few-descriptors: at most 344 of 400 probes can run at once: if many servers hang, the others wait.*"
+        "LimitNOFILE=");
 }
 
 TEST_F(DaemonTest, EndsInOrder) {
