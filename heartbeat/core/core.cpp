@@ -469,6 +469,8 @@ void Core::update_watches(Actions& out) {
         if (pings_.reached()) {
             claimed_unwitnessed_ = false;
             note(out, "ping-nodes-reached", Severity::info, "a ping node answers");
+            // Nothing of what was announced meanwhile may have arrived.
+            if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{true});
         } else {
             probes_.restart_count();
             note(out, "ping-nodes-lost", Severity::warning, "no ping node answered for " + format_duration(deadtime()));

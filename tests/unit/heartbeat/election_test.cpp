@@ -589,6 +589,20 @@ TEST(PingNode, DownForBothMovesNothing) {
     EXPECT_TRUE(p.active(0));
 }
 
+// Found by the swarm (seed 20066775): cut off while it took over, its announcements were lost, and the caches stayed wrong.
+TEST(PingNode, BackAgainTheActiveAnnounces) {
+    Pair p;
+    settle(p);
+    p.gateway = false;
+    p.run(10s);
+    const unsigned before = p.nodes[0].announces;
+    p.run(10s);
+    EXPECT_EQ(p.nodes[0].announces, before);
+    p.gateway = true;
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[0].announces > before; }, 2s));
+    expect_quiet(p);
+}
+
 TEST(PingNode, DownForBothDoesNotPreventTakeover) {
     Pair p;
     settle(p);
