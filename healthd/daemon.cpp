@@ -373,18 +373,21 @@ void Daemon::apply(Setup setup) {
     const Ids ids = core_->configure(boottime_now(), std::exchange(setup.plan, {}), actions_);
     notifier_.configure(std::exchange(setup.notify, {}));
     setup_ = std::move(setup);
+    // With thousands of servers, what vectors hold in reserve is megabytes.
+    const std::vector<ServerSetup> made = std::exchange(setup_.servers, {});
+    jobs_.reserve(ids.targets.size() + ids.agents.size());
     carry_out();  // ids that are used again are forgotten first
 
     const std::vector<Server> before = std::exchange(servers_, {});
     server_by_key_.clear();
-    for (ServerSetup& made : setup_.servers) {
-        Server server{std::move(made)};
+    servers_.reserve(made.size());
+    for (const ServerSetup& one : made) {
+        Server server{one};
         server.key = "server/" + server.setup.service + "/" + server.setup.server;
         server.target = ids.targets.at(server.setup.target);
         if (server.setup.agent) server.agent = ids.agents.at(*server.setup.agent);
         servers_.push_back(std::move(server));
     }
-    setup_.servers.clear();
     for (Job& one : jobs_) one.servers.clear();
     leaves_ = 0;
     for (std::size_t i = 0; i < servers_.size(); ++i) {
