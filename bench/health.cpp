@@ -74,7 +74,7 @@ class Trial {
     Trial& operator=(const Trial&) = delete;
 
     Row run(std::chrono::seconds length) {
-        Row row{plan_, peer_.name(), length, {}, {}, 0, 0, 0, {}, {}};
+        Row row{plan_, peer_.name(), length, {}, {}, 0, 0, 0, {}, {}, {}};
         wait_until_all_are_checked();
         observe(row);
         bury(row);
@@ -131,7 +131,7 @@ class Trial {
             dead.push_back(i * plan_.targets / row.deaths + i % plan_.services);
         peer_.forget_downs();
         const auto died = lab::Clock::now();
-        targets_.kill(dead);
+        row.dying = targets_.kill(dead);
         const auto all_found = [&] {
             const auto downs = peer_.downs();
             return std::all_of(dead.begin(), dead.end(), [&](std::size_t target) { return downs.contains(target); });

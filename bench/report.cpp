@@ -149,6 +149,10 @@ std::vector<std::string> oddities(const Row& row) {
     std::vector<std::string> list;
     if (row.missed > 0) list.push_back(std::to_string(row.missed) + " checks were not noted: the kernel had no room");
     if (row.false_downs > 0) list.push_back(std::to_string(row.false_downs) + " servers were called down and were not");
+    if (!row.detections.empty() && row.detections.back() > detection_limit)
+        list.push_back(
+            format("the last one was found later than after 4 s; of these, silencing them took up to %.0f ms",
+                   seconds_of(row.dying) * 1000));
     if (!row.remark.empty()) list.push_back(row.remark);
     return list;
 }

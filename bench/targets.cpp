@@ -179,14 +179,16 @@ std::size_t Targets::missed() {
 }
 
 // Before anything answers and without a word back: a rule at the entrance. One transaction, so one moment for all.
-void Targets::kill(const std::vector<std::size_t>& targets) {
+lab::Nanoseconds Targets::kill(const std::vector<std::size_t>& targets) {
     std::string list;
     for (const std::size_t target : targets) list += (list.empty() ? "" : ", ") + address(target);
     silent_ = true;
+    const auto begun = lab::Clock::now();
     lab::must_run(&servers_, {"nft", "-f", "-"},
                   "table netdev off {\n set dead { type ipv4_addr; elements = { " + list +
                       " } }\n chain entrance { type filter hook ingress device \"eth0\" priority 0;"
                       " ip daddr @dead drop; }\n}\n");
+    return lab::Clock::now() - begun;
 }
 
 void Targets::revive() {

@@ -40,8 +40,9 @@ class Targets {
     std::vector<Arrival> take();
     [[nodiscard]] std::size_t missed();
 
-    // These answer nothing any more, all from one moment on, as machines without power; or all are back.
-    void kill(const std::vector<std::size_t>& targets);
+    // These answer nothing any more, all from one moment on, as machines without power; or all are back. The moment was
+    // before now by no more than what is returned.
+    lab::Nanoseconds kill(const std::vector<std::size_t>& targets);
     void revive();
 
   private:
