@@ -50,9 +50,10 @@ bus::Reply reply_of(std::uint32_t exit_code, std::string message, std::string hi
     return reply;
 }
 
+// `starting` says nothing yet: it may be the active node whose heartbeatd was started again.
 Activity activity_of(const std::string& word) {
     if (word == "active") return Activity::active;
-    return word == "passive" || word == "standby" || word == "starting" ? Activity::passive : Activity::unknown;
+    return word == "passive" || word == "standby" ? Activity::passive : Activity::unknown;
 }
 
 }  // namespace
@@ -299,6 +300,7 @@ void Daemon::apply(Setup setup) {
     set_log_level(setup.log_level);
     const bool first = !std::exchange(configured_, true);
     setup_ = std::move(setup);
+    specified_ = false;
     configure();
     if (first) core_.adopt(reconciler_->look(core_.desired().table), realtime_ms_now());
     // What healthd has said already of servers that are new here; it may have been quicker with the new files.
@@ -312,7 +314,11 @@ void Daemon::apply(Setup setup) {
 }
 
 void Daemon::configure() {
-    Spec spec = make_spec(setup_.cluster, setup_.node_config, look_around());
+    NodeFacts facts = look_around();
+    if (specified_ && facts == facts_) return;
+    facts_ = std::move(facts);
+    specified_ = true;
+    Spec spec = make_spec(setup_.cluster, setup_.node_config, facts_);
     if (spec != core_.spec()) core_.configure(std::move(spec), realtime_ms_now());
 }
 

@@ -113,6 +113,8 @@ class Daemon {
     boost::asio::steady_timer tick_timer_;
 
     Setup setup_;
+    NodeFacts facts_;
+    bool specified_ = false;   // the core has what setup_ and facts_ say
     bool configured_ = false;  // there is a configuration in force; without one the kernel is left alone
     std::string config_error_;
     std::uint64_t config_applied_ms_ = 0;

@@ -61,6 +61,7 @@ void Daemon::take_up_changes() {
     const auto changed = core_.catch_up(realtime_ms_now());
     if (changed.empty() || !configured_) return;
     if (!reconciler_->update(core_.desired().table, changed)) return reconcile();
+    counts_["changes_of_health"] += changed.size();
     const std::set<ServiceKey> keys(changed.begin(), changed.end());
     for (std::size_t i = 0; i < core_.keys().size(); ++i) {
         if (keys.contains(core_.keys()[i])) publish_service(i);
