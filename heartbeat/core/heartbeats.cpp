@@ -78,8 +78,8 @@ void Core::send_heartbeats(Actions& out) {
     const Duration fast = std::min(settings_.keepalive, std::max<Duration>(session_.best_rtt(), 5ms));
     if (hurry) next_heartbeat_ = std::min(next_heartbeat_, now_ + fast);
     const bool regular = due(next_heartbeat_) || std::exchange(send_now_, false);
-    // A greeting is answered with my state and the greeter's boot id, no faster than keepalive / 4, and on every link: the
-    // one that brought it may be dead in the other direction.
+    // A greeting is answered with my state and the greeter's boot id, no faster than keepalive / 4, and on every link:
+    // the one that brought it may be dead in the other direction.
     std::optional<std::uint64_t> greeter;
     if (now_ >= greeted_at_ + settings_.keepalive / 4) greeter = session_.take_greeting();
     if (greeter && *greeter == session_.peer_boot_id()) greeter.reset();

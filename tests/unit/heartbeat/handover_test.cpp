@@ -1,18 +1,10 @@
 // HA-2, HA-6: planned hand-overs in virtual time.
 #include <gtest/gtest.h>
 
-#include "pair.hpp"
+#include "settled.hpp"
 
 namespace lbcluster::heartbeat::testing {
 namespace {
-
-void settle(Pair& p) {
-    p.start_both();
-    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1) && p.answers(0); }, 10s));
-    p.run(3s);
-    p.forget_gaps();
-    p.nodes[0].moves = p.nodes[1].moves = 0;
-}
 
 TEST(Handover, ActivateLosesNothing) {
     Pair p;
