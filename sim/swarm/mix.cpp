@@ -347,7 +347,8 @@ class Drawer {
                 for (const std::string& link : mix_.links) {
                     Fault& cut = add(link == "lan" ? FAULT_KIND_LOSS : FAULT_KIND_CUT, at);
                     cut.set_network(link);
-                    if (link == "lan") cut.set_percent(static_cast<double>(std::min(10 + random_.below(20), loss_max())));
+                    if (link == "lan")
+                        cut.set_percent(static_cast<double>(std::min(10 + random_.below(20), loss_max())));
                     last(cut, most());
                 }
                 return;
