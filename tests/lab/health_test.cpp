@@ -452,6 +452,27 @@ TEST_F(Health, AStallIsNotHeldAgainstTheServers) {
     }
 }
 
+// Nothing stays green because the checker hangs.
+TEST_F(Health, AHangingCheckerIsShown) {
+    begin(web(http()));
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(shows("green"));
+    ASSERT_TRUE(tells("first look since the start"));
+    pair().healthd("lb1").signal(SIGSTOP);
+    const Json hanging = pair().status("lb1");
+    EXPECT_EQ(hanging["services"][0]["color"].text(), "red");
+    EXPECT_EQ(hanging["services"][0]["servers"][0]["health"].text(), "unknown");
+    EXPECT_TRUE(hanging["daemons"][1]["stale"].truth());
+    EXPECT_TRUE(hanging["daemons"][1]["running"].truth());
+    EXPECT_THAT(pair().cli("lb1", {"status"}).out, ::testing::HasSubstr("healthd does not answer"));
+    const Outcome events = pair().cli("lb1", {"events"});
+    EXPECT_EQ(events.exit_code, 0);
+    EXPECT_THAT(events.out, ::testing::HasSubstr("first look since the start")) << "from its file";
+    EXPECT_THAT(events.err, ::testing::HasSubstr("healthd"));
+    pair().healthd("lb1").signal(SIGCONT);
+    EXPECT_TRUE(shows("green"));
+}
+
 // The same definition for the same server is asked once, however many services use it.
 TEST_F(Health, SharedChecksAreAskedOnce) {
     const std::string check = "check: {" + http("host: app.example, interval: 500ms, timeout: 400ms") + "}";
