@@ -74,11 +74,14 @@ class Trial {
     Trial& operator=(const Trial&) = delete;
 
     Row run(std::chrono::seconds length) {
-        Row row{plan_, peer_.name(), length, {}, {}, 0, 0, 0, {}, {}, {}};
+        Row row;
+        row.plan = plan_;
+        row.peer = peer_.name();
+        row.length = length;
         wait_until_all_are_checked();
         observe(row);
         bury(row);
-        row.remark = peer_.remark();
+        row.remark_after = peer_.remark();
         return row;
     }
 
@@ -122,6 +125,7 @@ class Trial {
         row.spread = spread_of(arrivals, begin, end);
         row.missed = targets_.missed() - missed;
         row.false_downs = peer_.downs().size();
+        row.remark = peer_.remark();
     }
 
     void bury(Row& row) {

@@ -91,7 +91,7 @@ class Healthd final : public Peer {
         const auto& counters = items.value().front().health().counters();
         const auto count = [&](const char* name) { return counters.contains(name) ? counters.at(name) : 0; };
         if (count("late_loops") + count("excused") == 0) return "";
-        return "its loop came late " + std::to_string(count("late_loops")) + " times since its start; " +
+        return "its loop came late " + std::to_string(count("late_loops")) + " times, " +
                std::to_string(count("excused")) + " failures were excused";
     }
 

@@ -153,7 +153,8 @@ std::vector<std::string> oddities(const Row& row) {
         list.push_back(
             format("the last one was found later than after 4 s; of these, silencing them took up to %.0f ms",
                    seconds_of(row.dying) * 1000));
-    if (!row.remark.empty()) list.push_back(row.remark);
+    if (!row.remark.empty()) list.push_back("until the deaths: " + row.remark);
+    if (row.remark_after != row.remark) list.push_back("with them: " + row.remark_after);
     return list;
 }
 

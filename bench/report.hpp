@@ -23,7 +23,8 @@ struct Row {
     std::size_t deaths = 0;
     std::chrono::nanoseconds dying{};                  // how long it took to silence them, which detections include
     std::vector<std::chrono::nanoseconds> detections;  // of those that were found, sorted
-    std::string remark;                                // what the peer says of itself
+    std::string remark;                                // what the peer says of itself, before the deaths
+    std::string remark_after;                          // and after them
 };
 
 struct Report {
