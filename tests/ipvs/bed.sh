@@ -169,7 +169,7 @@ release=$(basename "$kernel"/lib/modules/*)
 # What it needs to reach this machine's files, where all other modules are; and what nearly every test uses: from here a
 # module takes 20 ms, asked for later 100.
 preloaded=(virtio_pci virtio_console 9p 9pnet_virtio overlay veth bridge ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc
-    nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_fib_inet nft_reject_inet nft_numgen)
+    nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_fib_inet nft_reject_inet nft_numgen nft_meta_bridge)
 mkdir -p "$scratch"/initrd/{bin,modules,dev,proc,sys,lower,upper,new}
 cp "$(command -v busybox)" "$scratch/initrd/bin/busybox"
 install -m 755 "$here/bed_initrd.sh" "$scratch/initrd/init"
