@@ -371,7 +371,8 @@ void Core::finish(Instant now, Id id, Finding finding, Actions& out) {
     if (finding == Finding::down) {
         ++counters_.failures;
         const std::string excuse = guard_.excuse(now, job.start, state.target.timeout, state.timed_out);
-        if (!excuse.empty()) {
+        const bool used_up = excuse == Guard::lateness && std::exchange(state.lenient, true);
+        if (!excuse.empty() && !used_up) {
             ++counters_.excused;
             last_excuse_ = excuse;
             finding = Finding::unusable;
@@ -380,6 +381,8 @@ void Core::finish(Instant now, Id id, Finding finding, Actions& out) {
     } else if (finding == Finding::unusable) {
         ++counters_.unusable;
         reason = "not counted: " + reason;
+    } else {
+        state.lenient = false;
     }
     judge(now, id, finding, reason, out);
     // One wasted look is repeated soon; if that says nothing either, the interval will do.

@@ -143,6 +143,7 @@ struct TargetState {
     std::size_t running = 0;
     bool timed_out = false;  // this round
     bool wasted = false;     // the round before said nothing
+    bool lenient = false;    // a failure was excused by our own lateness, since the last success
     Instant counted{};       // when a round that counts last ended; else the beginning
 };
 struct AgentState {

@@ -61,7 +61,7 @@ std::string Guard::excuse(Instant now, Instant round_start, Duration timeout, bo
     const bool stalled = std::any_of(stalls_.begin(), stalls_.end(), [&](const Stall& stall) {
         return stall.end > round_start && stall.length > tolerable;
     });
-    return stalled ? "healthd itself was late" : "";
+    return stalled ? lateness : "";
 }
 
 }  // namespace lbcluster::health

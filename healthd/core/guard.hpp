@@ -8,9 +8,9 @@
 //                 what lasts longer is how the network is now, and nothing may stay green for ever.
 //                 No heartbeatd, no hold: without its view there is no evidence.
 //   stalls        our own deadlines that came late. A round that ran into its deadline is void if it saw a stall of
-//   more
-//                 than a quarter of its timeout (at least 50 ms); one that failed otherwise if the stall was longer
-//                 than all of its timeout: a refused connection is refused, however late we look.
+//                 more than a quarter of its timeout (at least 50 ms); one that failed otherwise if the stall was
+//                 longer than all of its timeout: a refused connection is refused, however late we look. The core
+//                 takes this excuse once until the next success: who is late all the time must see the dead, too.
 // Successes always count.
 #pragma once
 
@@ -36,6 +36,7 @@ class Guard {
     static constexpr Duration hold_max = 60s;
     static constexpr Duration settle_time = 1s;
     static constexpr Duration stall_min = 50ms;
+    static constexpr const char* lateness = "healthd itself was late";  // the excuse of a stall
 
     // Nothing: heartbeatd does not tell. True: a hold began, so failures that were seen just now are not believed
     // either.

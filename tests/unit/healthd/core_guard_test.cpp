@@ -141,6 +141,31 @@ TEST_F(Guarded, AStallIsNotTheServersFault) {
     EXPECT_EQ(rig.changes.size(), 2U) << "only the first verdicts";
 }
 
+// On a machine that is too slow for its work, where every look comes late.
+TEST_F(Guarded, WhoIsLateAllTheTimeSeesTheDeadAllTheSame) {
+    const auto late_all_the_time = [this](int times) {
+        for (int i = 0; i < times; ++i) {
+            rig.run(400ms);
+            rig.freeze(300ms);
+        }
+    };
+    late_all_the_time(10);
+    EXPECT_EQ(health(), Health::up);
+    rig.server = [](Id, const ProbeSpec&) { return Answer{Finding::up, Duration::max()}; };
+    const auto before = rig.core.counters().excused;
+    late_all_the_time(10);
+    EXPECT_EQ(health(), Health::down);
+    EXPECT_LE(rig.core.counters().excused - before, 2U) << "the first failure of each server";
+    // A success makes it lenient again.
+    rig.server = [](Id, const ProbeSpec&) { return Answer{}; };
+    rig.run(5s);
+    ASSERT_EQ(health(), Health::up);
+    rig.server = [](Id, const ProbeSpec&) { return Answer{Finding::up, Duration::max()}; };
+    const auto again = rig.core.counters().excused;
+    late_all_the_time(3);
+    EXPECT_GT(rig.core.counters().excused, again);
+}
+
 TEST(Stall, ExcusesWhatItCanHaveCaused) {
     Guard guard;
     const Instant start{100s};
