@@ -46,7 +46,7 @@ struct Options {
 constexpr std::size_t deaths_max = 100;
 constexpr auto start_patience = 30s;      // until everybody was checked a few times
 constexpr auto settle = 2s;               // from then on to the measurement
-constexpr auto detection_patience = 15s;  // from the deaths to giving up
+constexpr auto detection_patience = 30s;  // from the deaths to giving up
 
 nanoseconds realtime_now() { return std::chrono::system_clock::now().time_since_epoch(); }
 
