@@ -20,8 +20,11 @@ std::string hex(std::uint32_t mark) {
     return text.data();
 }
 
-std::string protocols(const Traffic& traffic) {
-    return traffic.tcp && traffic.udp ? "{ tcp, udp }" : traffic.tcp ? "tcp" : "udp";
+std::vector<std::string> protocols(const Traffic& traffic) {
+    std::vector<std::string> out;
+    if (traffic.tcp) out.emplace_back("tcp");
+    if (traffic.udp) out.emplace_back("udp");
+    return out;
 }
 
 void add_elements(std::string& out, const std::string& kind, const std::string& name, const std::string& type,
@@ -36,8 +39,7 @@ std::string mark_elements(const Rules& rules, bool v6) {
     std::string out;
     for (const MarkRule& rule : rules.marks) {
         if (rule.traffic.address.is_v6() != v6) continue;
-        for (const char* protocol : {"tcp", "udp"}) {
-            if (!(protocol[0] == 't' ? rule.traffic.tcp : rule.traffic.udp)) continue;
+        for (const std::string& protocol : protocols(rule.traffic)) {
             for (const Ports& ports : rule.traffic.ports) {
                 out += "      " + rule.traffic.address.to_string() + " . " + protocol + " . " + text_of(ports) + " : " +
                        hex(rule.mark) + ",\n";
@@ -55,14 +57,17 @@ std::string addresses(const std::set<IpAddress>& all, bool v6) {
     return out;
 }
 
+// One rule a protocol: with both in one, nftables no longer knows what kind of number a port is.
 std::string masquerade(const MasqueradeRule& rule) {
     const std::string family = rule.traffic.address.is_v6() ? "ip6" : "ip";
     const std::string address = rule.traffic.address.to_string();
     const std::string to = rule.to ? family + " daddr " + rule.to->to_string() : family + " daddr != " + address;
     std::string out;
-    for (const Ports& ports : rule.traffic.ports) {
-        out += "    ct original " + family + " daddr " + address + " meta l4proto " + protocols(rule.traffic) +
-               (is_all(ports) ? "" : " ct original proto-dst " + text_of(ports)) + " " + to + " masquerade\n";
+    for (const std::string& protocol : protocols(rule.traffic)) {
+        for (const Ports& ports : rule.traffic.ports) {
+            out += "    ct original " + family + " daddr " + address + " meta l4proto " + protocol +
+                   (is_all(ports) ? "" : " ct original proto-dst " + text_of(ports)) + " " + to + " masquerade\n";
+        }
     }
     return out;
 }
