@@ -111,6 +111,7 @@ void Daemon::start() {
     if (auto watching = watcher_->start(); !watching) {
         spdlog::warn("{}: changes of the configuration are taken up on SIGHUP only", watching.error().message);
     }
+    reload();  // what was changed between reading the files and watching them
     watch_health();
     watch_node();
     wait_for_signal();
