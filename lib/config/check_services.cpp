@@ -200,6 +200,11 @@ class ServiceCheck {
             error("fallback.address", address->to_string() + " is " + why, "");
         }
         const Method m = f.has_method() ? f.method() : method();
+        const auto vip = IpAddress::parse(service_.address());
+        if (vip && address && vip->is_v4() != address->is_v4() && m != METHOD_PROXY && m != METHOD_TUN) {
+            error("fallback.address", text_of(m) + " cannot mix IPv4 and IPv6",
+                  "use an address of the service's family");
+        }
         if (is_layer7(service_) != (m == METHOD_PROXY)) {
             error("fallback.method", "a fallback is of the same layer as its service", "remove it");
         } else if ((m == METHOD_DR || m == METHOD_TUN) && f.port() != 0 &&
@@ -546,6 +551,12 @@ void check_services(const NodeFile* node, const ClusterFile& cluster, const std:
         } else if (!is_layer7(cluster.config.virtual_services(target->second))) {
             report.error(path, "'" + fallback.service() + "' is not a layer-7 service",
                          "a fallback service is one with method: proxy");
+        } else if (!is_layer7(cluster.config.virtual_services(i))) {
+            const auto own = IpAddress::parse(cluster.config.virtual_services(i).address());
+            const auto other = IpAddress::parse(cluster.config.virtual_services(target->second).address());
+            if (own && other && own->is_v4() != other->is_v4()) {
+                report.error(path, "'" + fallback.service() + "' is of the other IP family", "layer 4 cannot mix them");
+            }
         }
     }
     check_clashes(cluster.config, report);

@@ -286,6 +286,9 @@ INSTANTIATE_TEST_SUITE_P(
              at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
         Case{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
              at + "72" + service + ".on_down: only layer 4 has it; remove it"},
+        Case{"FallbackOfTheOtherFamily", "fallback: {address: \"fd00::1\"}",
+             at + "68" + service +
+                 ".fallback.address: dr cannot mix IPv4 and IPv6; use an address of the service's family"},
         Case{"OnePacketForTcp", "one_packet: true",
              at + "60" + service + ".one_packet: only UDP on layer 4 has it; remove it"},
         Case{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
@@ -307,6 +310,17 @@ TEST(Services, ClashesNameBothPlaces) {
 }
 
 // L7-8
+TEST(Services, AFallbackServiceIsOfTheSameFamily) {
+    const LoadResult loaded = load(
+        "virtual_services:\n"
+        "  - {label: a, address: 10.0.0.1, ports: [80], fallback: {service: b}}\n"
+        "  - {label: b, address: \"fd00::1\", ports: [80], method: proxy}\n");
+    EXPECT_EQ(
+        format(loaded.problems),
+        "cluster.yaml:2:68: virtual_services[0].fallback.service: 'b' is of the other IP family; layer 4 cannot mix "
+        "them\n");
+}
+
 TEST(Services, SnatAndLayer7DoNotShareARealServersPort) {
     const LoadResult loaded = load(
         "virtual_services:\n"
