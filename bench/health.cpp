@@ -78,6 +78,7 @@ class Trial {
         row.plan = plan_;
         row.peer = peer_.name();
         row.length = length;
+        row.limit = peer_.detection_limit();
         wait_until_all_are_checked();
         observe(row);
         bury(row);

@@ -80,6 +80,8 @@ class Healthd final : public Peer {
         return {{"cluster.yaml", text}, {"node.yaml", "node: lb1\nrole: primary\ninterfaces: {lan: eth0}\n"}};
     }
 
+    std::chrono::seconds detection_limit() const override { return check_fall * check_interval + check_timeout; }
+
     std::vector<std::string> command(const std::string& folder) const override {
         return {lab::healthd_path(), "--config-dir", folder,           "--run-dir",
                 folder + "/run",     "--state-dir",  folder + "/state"};

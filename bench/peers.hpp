@@ -32,7 +32,6 @@ struct Plan {
 inline constexpr std::chrono::seconds check_interval{1};
 inline constexpr std::chrono::seconds check_timeout{1};
 inline constexpr int check_fall = 3;
-inline constexpr auto detection_limit = check_fall * check_interval + check_timeout;
 
 class Peer {
   public:
@@ -49,6 +48,10 @@ class Peer {
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] virtual std::string version() const = 0;  // empty: it is not installed
     [[nodiscard]] virtual std::vector<File> files(const Plan& plan) const = 0;
+    // From a server's death to the verdict, at worst. Here: of who lets a whole interval pass after each timeout.
+    [[nodiscard]] virtual std::chrono::seconds detection_limit() const {
+        return check_fall * (check_interval + check_timeout);
+    }
     // Words of its command line; its files are in `folder`.
     [[nodiscard]] virtual std::vector<std::string> command(const std::string& folder) const = 0;
 

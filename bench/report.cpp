@@ -14,8 +14,8 @@ constexpr const char* title = "## Health checks";
 constexpr unsigned bar_max = 24;
 constexpr const char* explanation = R"(
 Everybody checks each server once a second, waits a second, and calls it down after three failures in a row: fall x
-interval + timeout is 4 s. healthd's pace is 0 to 10 % faster than the interval, so it checks a little more often. HAProxy
-and keepalived let a whole interval pass after each timeout, so 6 s are their worst case; a shorter `fastinter` or
+interval + timeout is 4 s. healthd's pace is 0 to 10 % faster than the interval, so it checks a little more often.
+HAProxy and keepalived let a whole interval pass after each timeout, so 6 s are their worst case; a shorter `fastinter` or
 `delay_before_retry` would bring that down. keepalived has no `rise`.
 
 - **CPU**: of the peer's processes, user and system, with the kernel's work on its packets; per 1000 checks that arrived
@@ -149,10 +149,10 @@ std::vector<std::string> oddities(const Row& row) {
     std::vector<std::string> list;
     if (row.missed > 0) list.push_back(std::to_string(row.missed) + " checks were not noted: the kernel had no room");
     if (row.false_downs > 0) list.push_back(std::to_string(row.false_downs) + " servers were called down and were not");
-    if (!row.detections.empty() && row.detections.back() > detection_limit)
+    if (!row.detections.empty() && row.detections.back() > row.limit)
         list.push_back(
-            format("the last one was found later than after 4 s; of these, silencing them took up to %.0f ms",
-                   seconds_of(row.dying) * 1000));
+            format("the last one was found later than after %.0f s; of these, silencing them took up to %.0f ms",
+                   seconds_of(row.limit), seconds_of(row.dying) * 1000));
     if (!row.remark.empty()) list.push_back("until the deaths: " + row.remark);
     if (row.remark_after != row.remark) list.push_back("with them: " + row.remark_after);
     return list;

@@ -21,6 +21,7 @@ struct Row {
     std::size_t missed = 0;       // checks that the kernel could not note
     std::size_t false_downs = 0;  // servers said to be down that were not
     std::size_t deaths = 0;
+    std::chrono::seconds limit{};                      // for their detection
     std::chrono::nanoseconds dying{};                  // how long it took to silence them, which detections include
     std::vector<std::chrono::nanoseconds> detections;  // of those that were found, sorted
     std::string remark;                                // what the peer says of itself, before the deaths
