@@ -148,7 +148,8 @@ class Notify : public PairTest {
     }
     static constexpr const char* keep =
         "cd \"$(dirname \"$0\")\" && { echo \"$LBCLUSTER_NODE $LBCLUSTER_EVENT $LBCLUSTER_ACTIVITY "
-        "$LBCLUSTER_SUMMARY\"; cat; } > \"new.$$\" && mv \"new.$$\" \"$LBCLUSTER_NODE.$(date +%s%N).told\"\n";
+        "$LBCLUSTER_SUMMARY\"; cat; } > \"new.$LBCLUSTER_NODE.$$\" && mv \"new.$LBCLUSTER_NODE.$$\" "
+        "\"$LBCLUSTER_NODE.$(date +%s%N).told\"\n";
 
     // What each channel was told: the JSON of the program and the webhook, and mails.
     std::map<std::string, std::vector<std::string>> told() const {
