@@ -161,6 +161,7 @@ void Daemon::start() {
     wait_for_signal();
     wait_for_timer();
     tick();
+    reload();  // what was changed between reading the files and watching them
     notify_supervisor("READY=1");
     spdlog::info("started node={} servers={} targets={} probes_max={}", setup_.node, servers_.size(),
                  core_->totals().up + core_->totals().down + core_->totals().standby + core_->totals().unknown,
