@@ -184,7 +184,11 @@ TEST_F(External, NotTooManyAtOnce) {
     EXPECT_EQ(text_of(ask(spec)), "unusable: too many external checks at once (100)");
     probes.clear();
     // Their wardens clean up in the background; then there is room again.
-    EXPECT_TRUE(turn_until([&] { return ask(script("exit 0")).finding == Finding::up; }));
+    std::string last;
+    EXPECT_TRUE(turn_until([&] {
+        last = text_of(ask(script("exit 0")));
+        return last.starts_with("up: ");
+    })) << last;
 }
 
 TEST_F(External, StoppedAndStartedAgainAtOnce) {
