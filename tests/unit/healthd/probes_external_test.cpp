@@ -27,9 +27,12 @@ class External : public Rig {
 
     // A shell script as the program.
     ProbeSpec script(const std::string& text) {
+        // A new file each time: one that is just being executed cannot be written (ETXTBSY).
         const auto path = folder_ / "check";
-        std::ofstream(path) << "#!/bin/sh\n" << text << '\n';
-        ::chmod(path.c_str(), 0755);
+        const auto written = folder_ / "check.new";
+        std::ofstream(written) << "#!/bin/sh\n" << text << '\n';
+        ::chmod(written.c_str(), 0755);
+        std::filesystem::rename(written, path);
         return program(path);
     }
     static ProbeSpec program(const std::string& path) {
