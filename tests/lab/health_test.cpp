@@ -231,6 +231,7 @@ TEST_F(Health, AKilledDaemonForgetsNothing) {
     rs2_.answer(500);
     ASSERT_TRUE(becomes("rs2", "down", 8s));
     for (unsigned i = 1; i <= 5; ++i) {
+        const TimePoint killed = Clock::now();
         pair().healthd("lb1").signal(SIGKILL);
         ASSERT_TRUE(wait_until([&] { return pair().healthd("lb1").starts() > i; }, 5s));
         const TimePoint end = Clock::now() + 1s;
@@ -240,6 +241,10 @@ TEST_F(Health, AKilledDaemonForgetsNothing) {
         }
         EXPECT_TRUE(becomes("rs1", "up"));
         EXPECT_TRUE(becomes("rs2", "down"));
+        // Remembered, not found anew: the verdicts are older than this life.
+        const double life_ms = std::chrono::duration<double, std::milli>(Clock::now() - killed).count();
+        EXPECT_GT(server("rs1")["age_ms"].number(), life_ms);
+        EXPECT_GT(server("rs2")["age_ms"].number(), life_ms);
     }
 }
 
