@@ -167,10 +167,12 @@ void Backend::accept_all() {
         if (conduct_ == Conduct::greet) {
             [[maybe_unused]] const ssize_t sent = ::send(fd, text_.data(), text_.size(), MSG_NOSIGNAL);
         }
-        if (conduct_ == Conduct::reset || conduct_ == Conduct::close || conduct_ == Conduct::greet) {
+        if (conduct_ == Conduct::reset) {
             ::close(fd);
             continue;
         }
+        // Only our side: a socket that is closed before it has read the request resets the connection.
+        if (conduct_ == Conduct::close || conduct_ == Conduct::greet) ::shutdown(fd, SHUT_WR);
         connections_[fd] = {conduct_, "", "", {}};
         watch(epoll_, fd, EPOLLIN, EPOLL_CTL_ADD);
     }
@@ -198,7 +200,9 @@ bool Backend::serve_one(int fd, Connection& connection, TimePoint now) {
         if (size == 0 || (size < 0 && errno != EAGAIN)) return false;
         if (size < 0) break;
         if (connection.request.size() < 65536) connection.request.append(buffer.data(), static_cast<std::size_t>(size));
-        if (connection.conduct != Conduct::hang && connection.answer.empty() && is_whole(connection.request)) {
+        const bool silent = connection.conduct == Conduct::hang || connection.conduct == Conduct::close ||
+                            connection.conduct == Conduct::greet;
+        if (!silent && connection.answer.empty() && is_whole(connection.request)) {
             on_request(fd, connection);
         }
     }
