@@ -1,12 +1,15 @@
 // From the services that are wanted and what is known of their servers to what the kernel shall have. Pure.
 //
-//   server                          in IPVS
-//   up, online                      its weight x the percentage of its feedback agent (at least 1, unless one of them
-//   is 0) drain, or its agent says so     weight 0: connections finish, no new ones down, standby, agent says down
-//   on_down remove: not there, so that its connections end with their next packet;
-//                                   quiesce: weight 0 (with the scheduler dh, which goes on choosing it: not there)
-//   halt                            not there
-//   nothing known yet               not there
+// clang-format off
+//   server                            in IPVS
+//   up, online                        its weight x the percentage of its feedback agent (at least 1, unless one of
+//                                     them is 0)
+//   drain, or its agent says so       weight 0: connections finish, no new ones
+//   down, standby, agent says down    on_down remove: not there, so that its connections end with their next packet;
+//                                     quiesce: weight 0 (with the scheduler dh, which goes on choosing it: not there)
+//   halt                              not there
+//   nothing known yet                 not there
+// clang-format on
 //
 // Down wins over drain. A server of weight 0 does not count as one that can serve: if none can, the fallback is there
 // instead, and goes when one can again. The page is delivery on this node; a server of the service serves as its

@@ -1,11 +1,12 @@
 // Firewall rules as text for nftables: one table of our own, `inet lbcluster`. Pure.
 //
+// clang-format off
 //   prerouting, output   packets to services with a firewall mark get it: one look-up of address, protocol and port,
 //                        however many services there are
 //   postrouting          snat: what was sent to a service and goes on to a server gets this node's address. What goes
-//   on
-//                        with the virtual address (direct, tunnel, local delivery) stays as it is.
+//                        on with the virtual address (direct, tunnel, local delivery) stays as it is.
 //                        auto_nat: the same for what real servers send through an interface, but for services' traffic
+// clang-format on
 //
 // postrouting is only there where it is wanted: connection tracking of all traffic comes with it.
 #pragma once
