@@ -6,8 +6,10 @@
 #include <csignal>
 #include <memory>
 
+#include "tests/ipvs/cluster.hpp"
 #include "tests/ipvs/farm.hpp"
 #include "tests/ipvs/name_service.hpp"
+#include "tests/ipvs/slow.hpp"
 #include "tests/lab/daemon.hpp"
 #include "tests/lab/pair.hpp"
 #include "tests/lab/tcp.hpp"
@@ -17,11 +19,6 @@ namespace {
 
 const char* word_of(Method method) {
     return method == Method::dr ? "dr" : method == Method::nat ? "nat" : method == Method::snat ? "snat" : "tun";
-}
-
-std::string forwarderd_path() {
-    const char* folder = std::getenv("LBCLUSTER_BIN_DIR");
-    return folder == nullptr ? LAB_FORWARDERD : std::string(folder) + "/forwarderd";
 }
 
 // One farm and one pair of daemons for all tests; each test takes virtual addresses of its own and puts its services in
@@ -83,8 +80,8 @@ class Forwarder : public ::testing::Test {
         }
         return out + "]";
     }
-    static std::string ipvs() { return must_run(&host("lb1"), {"ipvsadm", "-S", "-n"}); }
-    static std::string rules() { return must_run(&host("lb1"), {"nft", "list", "ruleset"}); }
+    static std::string ipvs() { return must_run_slowly(&host("lb1"), {"ipvsadm", "-S", "-n"}); }
+    static std::string rules() { return must_run_slowly(&host("lb1"), {"nft", "list", "ruleset"}); }
     static bool ipvs_becomes(const std::string& part) {
         return wait_until([&] { return ipvs().find(part) != std::string::npos; }, 60s, 50ms);
     }
@@ -238,7 +235,7 @@ TEST_F(Forwarder, ItsDeathTakesNothingAwayAndItsStartChangesNothing) {
     EXPECT_EQ(ipvs() + rules(), before);
     // Somebody's hand: put right within the period.
     must_run(&host("lb1"), {"ipvsadm", "-A", "-t", "192.0.2.1:80", "-s", "rr"});
-    must_run(&host("lb1"), {"nft", "delete", "table", "inet", "lbcluster"});
+    must_run_slowly(&host("lb1"), {"nft", "delete", "table", "inet", "lbcluster"});
     EXPECT_TRUE(wait_until([&] { return rules().find("masquerade") != std::string::npos; }, 60s, 100ms));
     EXPECT_NE(ipvs().find("192.0.2.1:80"), std::string::npos) << "what is not ours stays";
     must_run(&host("lb1"), {"ipvsadm", "-D", "-t", "192.0.2.1:80"});

@@ -188,8 +188,9 @@ std::string receive(int fd, Transport transport, TimePoint deadline) {
     return "";
 }
 
-// In the client's network.
-Answer ask_here(const Question& question) {
+}  // namespace
+
+Answer ask_from_here(const Question& question) {
     const TimePoint deadline = Clock::now() + question.limit;
     const Endpoint target(question.address, question.port);
     const bool tcp = question.transport == Transport::tcp;
@@ -211,14 +212,12 @@ Answer ask_here(const Question& question) {
     return {text.substr(0, space), text.substr(space + 1, text.size() - space - 2)};
 }
 
-}  // namespace
-
 Answer ask(const Namespace& client, const Question& question) { return ask(client, question, 1).begin()->first; }
 
 std::map<Answer, unsigned> ask(const Namespace& client, const Question& question, unsigned times) {
     std::map<Answer, unsigned> answers;
     client.run([&] {
-        for (unsigned i = 0; i < times; ++i) ++answers[ask_here(question)];
+        for (unsigned i = 0; i < times; ++i) ++answers[ask_from_here(question)];
     });
     return answers;
 }

@@ -67,6 +67,8 @@ struct Answer {
 
 // One new connection or datagram, to a NameService.
 Answer ask(const Namespace& client, const Question& question);
+// From the network that the calling thread is in.
+Answer ask_from_here(const Question& question);
 // One after the other; which answers came how often.
 std::map<Answer, unsigned> ask(const Namespace& client, const Question& question, unsigned times);
 
