@@ -1,5 +1,7 @@
 // lbcluster status: what this node, its peer, its services and their servers do now (HA-5, OP-2).
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <algorithm>
@@ -32,8 +34,8 @@ constexpr auto neighbour_time = 500ms;
 constexpr auto refresh_time = 1s;   // of the ages on a watched page; also to see that the reader has gone
 constexpr auto settle_time = 50ms;  // changes that come together are shown together
 
-// Daemons that a node may have besides heartbeatd and healthd; shown once they have a socket.
-constexpr std::array neighbours{"forwarderd", "replicatord"};
+// Daemons that a node may have besides those below; shown once they have a socket.
+constexpr std::array neighbours{"replicatord"};
 
 void take(StatusView& view, const bus::Item& item) {
     if (item.has_node()) {
@@ -44,6 +46,10 @@ void take(StatusView& view, const bus::Item& item) {
         view.health = item.health();
     } else if (item.has_server()) {
         view.servers[{item.server().service(), item.server().server()}] = item.server();
+    } else if (item.has_forward()) {
+        view.forward = item.forward();
+    } else if (item.has_forward_service()) {
+        view.forwarded[item.forward_service().service()] = item.forward_service();
     }
 }
 
@@ -96,6 +102,20 @@ void add_healthd(const Context& context, StatusView& view) {
     }
 }
 
+// Asked each time, also while watching: it fills in its counts for who asks.
+void add_forwarderd(const Context& context, StatusView& view) {
+    const std::string socket = context.paths.socket_of("forwarderd");
+    const auto fetched = bus::fetch_all(socket, "forward", neighbour_time);
+    const auto services = fetched.ok() ? bus::fetch(socket, "service/", neighbour_time) : fetched.error();
+    if (fetched.ok() && services.ok()) {
+        for (const bus::Item& item : fetched->items) take(view, item);
+        for (const bus::Item& item : *services) take(view, item);
+        view.daemons.push_back({"forwarderd", true, false, fetched->server.version()});
+    } else if (fetched.ok() || fetched.error().code != ENOENT) {
+        view.daemons.push_back({"forwarderd", bus::listens(socket), true, ""});
+    }
+}
+
 void add_neighbours(const Context& context, StatusView& view) {
     for (const char* name : neighbours) {
         const auto fetched = bus::fetch_all(context.paths.socket_of(name), "config", neighbour_time);
@@ -125,6 +145,7 @@ Result<void> collect(const Context& context, StatusView& view) {
         view.daemons.push_back({"heartbeatd", node.error().code == ETIMEDOUT, true, ""});
     }
     add_healthd(context, view);
+    add_forwarderd(context, view);
     add_neighbours(context, view);
     return outcome;
 }
@@ -139,11 +160,17 @@ int fail_unreachable(Context& context, const Error& error) {
     return fail(context, permission ? exit_refused : exit_unreachable, error);
 }
 
+// Of the terminal; 80 where there is none.
+std::size_t columns() {
+    winsize size{};
+    return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
 void show(const Context& context, const StatusView& view, bool watching) {
     if (context.json) {
         return print_json(status_json(view), watching ? -1 : 2);
     }
-    print((watching && context.color ? "\x1b[H\x1b[2J" : "") + render_page(view, context.color));
+    print((watching && context.color ? "\x1b[H\x1b[2J" : "") + render_page(view, context.color, columns()));
     if (watching && !context.color) {
         print("\n");
     }
@@ -219,6 +246,7 @@ class Watch {
         if (files_changed()) read_configuration(context_, next);
         add_heartbeatd(next);
         add_health(next);
+        add_forwarderd(context_, next);
         add_neighbours(context_, next);
         view_ = std::move(next);
         const std::string now = digest(view_);
@@ -274,6 +302,8 @@ class Watch {
         text += "\n" + view.config.SerializeAsString() + "\n" + view.cluster.SerializeAsString() + view.cluster_error;
         text += "\n" + (view.health ? view.health->SerializeAsString() : view.health_error);
         for (const auto& [labels, server] : view.servers) text += server.SerializeAsString();
+        if (view.forward) text += view.forward->SerializeAsString();
+        for (const auto& [label, service] : view.forwarded) text += service.SerializeAsString();
         for (const auto& daemon : view.daemons) {
             text += "\n" + daemon.name + daemon.version + (daemon.running ? "r" : "") + (daemon.stale ? "s" : "");
         }

@@ -89,11 +89,39 @@ Json status_json(const StatusView& view) {
                          {"holding", health.holding()},
                          {"counters", counters_json(health.counters())}};
     }
+    out["forwarding"] = forwarding_json(view);
     out["daemons"] = array_of(view.daemons, [](const DaemonView& daemon) {
         return Json{
             {"name", daemon.name}, {"running", daemon.running}, {"stale", daemon.stale}, {"version", daemon.version}};
     });
     return out;
+}
+
+Json forwarding_json(const StatusView& view) {
+    if (!view.forward) return nullptr;
+    const bus::ForwardStatus& forward = *view.forward;
+    return {{"ipvs", forward.ipvs()},
+            {"ipvs_version", forward.ipvs_version()},
+            {"services", forward.services()},
+            {"failed", forward.failed()},
+            {"error", forward.error()},
+            {"connections", forward.connections_active()},
+            {"connections_inactive", forward.connections_inactive()},
+            {"connections_per_second", forward.connections_per_second()},
+            {"sync",
+             {{"role", forward.sync().role()},
+              {"interface", forward.sync().interface()},
+              {"id", forward.sync().id()},
+              {"error", forward.sync().error()}}},
+            {"sysctls", array_of(forward.sysctls(),
+                                 [](const bus::SysctlStatus& one) {
+                                     return Json{{"name", one.name()},     {"value", one.value()},
+                                                 {"wanted", one.wanted()}, {"before", one.before()},
+                                                 {"reason", one.reason()}, {"error", one.error()}};
+                                 })},
+            {"drift", forward.drift()},
+            {"drift_at", time_json(forward.drift_ms())},
+            {"counters", counters_json(forward.counters())}};
 }
 
 Json event_json(const bus::Event& event) {

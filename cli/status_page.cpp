@@ -250,6 +250,7 @@ std::vector<bus::Alarm> all_alarms(const StatusView& view) {
     std::vector<bus::Alarm> alarms;
     if (view.node) alarms.assign(view.node->alarms().begin(), view.node->alarms().end());
     if (view.health) alarms.insert(alarms.end(), view.health->alarms().begin(), view.health->alarms().end());
+    if (view.forward) alarms.insert(alarms.end(), view.forward->alarms().begin(), view.forward->alarms().end());
     return alarms;
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t services_shown_max = 40;
 constexpr std::size_t servers_shown_max = 16;  // of one service
+constexpr std::size_t count_width = 11;        // "123456 conn"
 
 std::uint64_t age_of(const StatusView& view, std::uint64_t since_ms) {
     return view.now_ms > since_ms ? view.now_ms - since_ms : 0;
@@ -27,6 +28,11 @@ ServerRow row_of(const StatusView& view, const config::VirtualService& service, 
     row.weight = server.weight();
     row.state = config::written_text(config::effective_state(server, view.now_ms));
     row.drain_until = server.drain_until();
+    if (const auto at = view.forwarded.find(service.label()); at != view.forwarded.end()) {
+        for (const bus::ForwardServer& one : at->second.servers()) {
+            if (one.server() == server.label()) row.forwarded = one;
+        }
+    }
     const auto found = view.servers.find({service.label(), server.label()});
     if (view.health && found != view.servers.end()) {
         row.health = found->second;
@@ -88,6 +94,10 @@ std::string reason_of(const StatusView& view, const ServerRow& row) {
                 ? "halted in " + age_text(until - view.now_ms)
                 : "halted " + age_text(age_of(view, until)) + " ago, when its drain ended");
     }
+    if (row.forwarded && row.forwarded->state() == "failed") add("could not be put into the kernel");
+    if (row.forwarded && row.state == "drain" && row.forwarded->state() == "draining") {
+        add("draining: " + std::to_string(row.forwarded->connections_active()) + " connections left");
+    }
     if (view.health && health.health() != "up") {
         if (!health.reason().empty()) add(harmless(health.reason()));
         if (health.since_ms() != 0) add("for " + age_text(age_of(view, health.since_ms())));
@@ -106,12 +116,19 @@ class Overview {
   public:
     Overview(const StatusView& view, Page& page) : view_(view), page_(page), services_(service_rows(view)) {
         std::size_t addresses = 11;
+        std::size_t weights = view.forward ? 5 : 10;  // the counts need room
         for (const ServiceRow& service : services_) {
             addresses = std::max(addresses, service.address.size());
-            for (const ServerRow& server : service.servers) addresses = std::max(addresses, server.address.size());
+            for (const ServerRow& server : service.servers) {
+                addresses = std::max(addresses, server.address.size());
+                weights = std::max(weights, weight_text(server).size());
+            }
         }
         address_width_ = std::min<std::size_t>(addresses, 26);
-        label_width_ = std::min<std::size_t>(page.width() - fixed - address_width_, 24);
+        weight_width_ = std::min<std::size_t>(weights, 10);
+        age_width_ = view.forward ? 8 : 11;
+        const std::size_t others = 29 + weight_width_ + age_width_ + (view.forward ? count_width : 0) + address_width_;
+        label_width_ = std::clamp<std::size_t>(page.width() - std::min(page.width(), others), 4, 24);
     }
 
     void draw() {
@@ -131,8 +148,7 @@ class Overview {
     }
 
   private:
-    // Columns that do not vary: health 12, gaps 2, port 7, weight 11, state 7, age 11.
-    static constexpr std::size_t fixed = 50;
+    // Columns that do not vary: health 12, gaps 3, port 7, state 7; that is the 29 above.
 
     void head() {
         std::array<std::size_t, 4> count{};
@@ -163,6 +179,7 @@ class Overview {
                    page_.paint("1", pad(clip(harmless(service.label), label_width_ + 2), label_width_ + 3)) +
                    pad(clip(service.address, address_width_), address_width_ + 1) +
                    pad(clip(ports_text(service.ports), room - 24), room - 23) + how);
+        tell_forwarding(service);
         std::vector<const ServerRow*> order;
         for (const ServerRow& server : service.servers) order.push_back(&server);
         if (order.size() > servers_shown_max) {
@@ -179,15 +196,38 @@ class Overview {
         if (service.servers.empty()) page_.line("    no real servers");
     }
 
+    void tell_forwarding(const ServiceRow& service) {
+        if (!service.forwarded) return;
+        const bus::ForwardService& forwarded = *service.forwarded;
+        if (forwarded.state() == "failed") {
+            for (const std::string& line : wrap("Not forwarded: " + harmless(forwarded.error()), page_.width() - 10)) {
+                page_.line("          " + page_.paint(Level::bad, line));
+            }
+        } else if (forwarded.state() == "fallback") {
+            page_.line("          " + page_.paint(Level::warning, "Its fallback answers: " +
+                                                                      clip(harmless(forwarded.fallback()), 40)));
+        }
+    }
+
+    // "3 h" where the counts need the room of the minutes.
+    [[nodiscard]] std::string age(std::uint64_t since) const {
+        if (since == 0) return "";
+        const std::string text = age_text(age_of(view_, since));
+        if (text.size() < age_width_) return text;
+        return text.substr(0, text.find(' ', text.find(' ') + 1));
+    }
+
     void one(const ServerRow& row) {
         const std::uint64_t since = row.health.since_ms();
         const char* color = paint_of(row);
         page_.line("    " + page_.paint(color, pad(clip(harmless(row.health.health()), 7), 8)) +
                    pad(clip(harmless(row.label), label_width_), label_width_ + 1) +
                    pad(clip(row.address, address_width_), address_width_ + 1) + pad(port_text(row.port), 7) +
-                   pad(clip(weight_text(row), 10), 11) +
+                   pad(clip(weight_text(row), weight_width_), weight_width_ + 1) +
                    page_.paint(row.state == "online" ? "" : "34", pad(row.state, 7)) +
-                   (since == 0 ? "" : clip(age_text(age_of(view_, since)), 11)));
+                   (row.forwarded ? pad(age(since), age_width_) +
+                                        clip(std::to_string(row.forwarded->connections_active()) + " conn", count_width)
+                                  : age(since)));
         const std::string reason = reason_of(view_, row);
         if (reason.empty()) return;
         for (const std::string& line : wrap(reason, page_.width() - 12)) page_.line("            " + line);
@@ -198,7 +238,42 @@ class Overview {
     std::vector<ServiceRow> services_;
     std::size_t address_width_ = 0;
     std::size_t label_width_ = 0;
+    std::size_t weight_width_ = 0;
+    std::size_t age_width_ = 0;
 };
+
+Json forwarding_json(const ServerRow& row) {
+    if (!row.forwarded) return nullptr;
+    const bus::ForwardServer& server = *row.forwarded;
+    return {{"state", server.state()},
+            {"weight", server.weight()},
+            {"connections_inactive", server.connections_inactive()},
+            {"connections_persistent", server.connections_persistent()},
+            {"connections_per_second", server.connections_per_second()},
+            {"connections_total", server.connections_total()},
+            {"bytes_in", server.bytes_in()},
+            {"bytes_out", server.bytes_out()}};
+}
+
+Json forwarding_json(const ServiceRow& row) {
+    if (!row.forwarded) return nullptr;
+    const bus::ForwardService& service = *row.forwarded;
+    return {{"state", service.state()},
+            {"error", service.error()},
+            {"fallback", service.fallback()},
+            {"mark", service.mark()},
+            {"connections_inactive", service.connections_inactive()},
+            {"connections_per_second", service.connections_per_second()},
+            {"connections_total", service.connections_total()},
+            {"bytes_in", service.bytes_in()},
+            {"bytes_out", service.bytes_out()}};
+}
+
+// Established ones, on this node; null: not counted, as nothing forwards.
+template <class Forwarded>
+Json connections_json(const std::optional<Forwarded>& forwarded) {
+    return forwarded ? Json(forwarded->connections_active()) : Json(nullptr);
+}
 
 Json server_json(const StatusView& view, const ServerRow& row) {
     const bus::ServerHealth& health = row.health;
@@ -220,7 +295,8 @@ Json server_json(const StatusView& view, const ServerRow& row) {
             {"detection_ms", health.detection_ms()},
             {"feedback", health.feedback()},
             {"feedback_state", health.feedback_state()},
-            {"connections", nullptr}};  // counted by what forwards
+            {"connections", connections_json(row.forwarded)},
+            {"forwarding", forwarding_json(row)}};
 }
 
 }  // namespace
@@ -242,6 +318,10 @@ std::vector<ServiceRow> service_rows(const StatusView& view) {
             views.push_back({config::effective_state(*server, view.now_ms), row.servers.back().health.health()});
         }
         row.color = health::color_of(views);
+        if (const auto found = view.forwarded.find(service.label()); found != view.forwarded.end()) {
+            row.forwarded = found->second;
+            if (found->second.state() == "failed") row.color = health::Color::red;
+        }
         rows.push_back(std::move(row));
     }
     return rows;
@@ -265,7 +345,8 @@ Json services_json(const StatusView& view) {
                        {"layer", service.layer},
                        {"method", service.method},
                        {"color", word_of(service.color)},
-                       {"connections", nullptr},
+                       {"connections", connections_json(service.forwarded)},
+                       {"forwarding", forwarding_json(service)},
                        {"servers", std::move(servers)}});
     }
     return out;

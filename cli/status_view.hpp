@@ -35,6 +35,8 @@ struct StatusView {
     std::optional<bus::HealthStatus> health;                                   // nothing: healthd has not answered
     std::string health_error;                                                  // why not
     std::map<std::pair<std::string, std::string>, bus::ServerHealth> servers;  // by labels
+    std::optional<bus::ForwardStatus> forward;                                 // nothing: forwarderd has not answered
+    std::map<std::string, bus::ForwardService> forwarded;                      // by label
 };
 
 // A real server and a virtual service as both forms of `status` show them: what is wanted beside what is.
@@ -46,6 +48,7 @@ struct ServerRow {
     std::string state;        // online | drain | halt, of now
     std::string drain_until;  // of a drain with a deadline, also when it has passed
     bus::ServerHealth health;
+    std::optional<bus::ForwardServer> forwarded;  // as the kernel has it
 };
 struct ServiceRow {
     std::string label;
@@ -54,7 +57,8 @@ struct ServiceRow {
     std::string protocol;
     std::string method;
     int layer = 4;
-    health::Color color = health::Color::red;
+    health::Color color = health::Color::red;  // of its servers; red as well if it is not forwarded
+    std::optional<bus::ForwardService> forwarded;
     std::vector<ServerRow> servers;
 };
 // Those that are enabled, in the order of the configuration.
@@ -76,6 +80,7 @@ Json status_json(const StatusView& view);
 // The System Overview: a part of the page, and "services" of the JSON.
 std::string render_services(const StatusView& view, bool color, std::size_t width);
 Json services_json(const StatusView& view);
+Json forwarding_json(const StatusView& view);  // null: forwarderd has not answered
 
 Json event_json(const bus::Event& event);
 std::string event_line(const bus::Event& event, bool color);

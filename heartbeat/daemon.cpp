@@ -277,7 +277,11 @@ void Daemon::start() {
     tick();
     load_history();
     const Instant now = boottime_now();
-    core_->on_forwarder(now, true);  // nothing is forwarded by this daemon, so nothing is missing
+    forwarder_ = std::make_unique<ForwarderWatch>(io_, paths_.socket_of("forwarderd"), [this] {
+        tell_forwarder();
+        request_turn();
+    });
+    forwarder_->start();
     core_->on_leftovers(now, !leftovers_.empty());
     publish_config();
     turn();
@@ -477,6 +481,14 @@ void Daemon::tell_interfaces() {
     publish_soon();
 }
 
+// Without services of layer 4 nothing can be missing.
+void Daemon::tell_forwarder() {
+    if (ended_) return;
+    const std::optional<bool> able = setup_.layer4_services == 0 ? true : forwarder_->able();
+    if (able) core_->on_forwarder(boottime_now(), *able);
+    publish_soon();
+}
+
 void Daemon::on_call(const bus::Call& call, bus::Server::Respond respond) {
     Command command;
     command.id = next_call_++;
@@ -628,6 +640,7 @@ bool Daemon::apply(const Setup& next, std::optional<KeyRing> keys) {
     prober_->set_addresses(watched());
     worker_->set_options(worker_options());
     core_->on_settings(boottime_now(), setup_.settings, actions_);
+    tell_forwarder();
     if (changed) {
         note("config-applied", Severity::info,
              "configuration revision " + std::to_string(setup_.settings.config_revision) + " is in force");

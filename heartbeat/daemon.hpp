@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "heartbeat/core/core.hpp"
+#include "heartbeat/forwarder_watch.hpp"
 #include "heartbeat/net/address_probe.hpp"
 #include "heartbeat/net/address_worker.hpp"
 #include "heartbeat/net/pinger.hpp"
@@ -90,6 +91,7 @@ class Daemon {
     static std::optional<Interfaces> read_interfaces();  // blocks
     void take_interfaces(Interfaces interfaces);
     void tell_interfaces();
+    void tell_forwarder();
     void on_call(const bus::Call& call, bus::Server::Respond respond);
     void wait_for_signal();
     void arm_timer();
@@ -150,6 +152,7 @@ class Daemon {
     std::unique_ptr<AddressWorker> worker_;
     std::unique_ptr<FileThread> files_;
     std::unique_ptr<bus::Server> bus_;
+    std::unique_ptr<ForwarderWatch> forwarder_;
     std::unique_ptr<config::Watcher> watcher_;
     boost::asio::signal_set signals_;
     boost::asio::posix::stream_descriptor timer_;  // timerfd on CLOCK_BOOTTIME

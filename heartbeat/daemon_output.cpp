@@ -244,6 +244,7 @@ void Daemon::finish_end() {
     if (ending_ == Ending::restart && stopping_) return hold_signals(false);
     ended_ = true;
     spdlog::info("{}", ending_ == Ending::restart ? "starting anew" : "ended");
+    if (forwarder_) forwarder_->close();
     bus_->close();
     io_.stop();
 }
@@ -290,13 +291,23 @@ void Daemon::publish() {
                       "put an address of its network on an interface, or list it in floating_ips with an interface");
     }
     // Nobody shall believe that what the configuration accepts is served.
-    if (setup_.services > 0) {
-        since_applied(
-            "services-not-served",
-            std::to_string(setup_.services) +
-                " virtual services are configured, but this version forwards "
-                "to none of them: only their addresses move",
-            "let the application listen on the addresses of this node, or wait for the release that forwards");
+    if (setup_.layer4_services > 0 && forwarder_ && !forwarder_->heard()) {
+        const std::string services = std::to_string(setup_.layer4_services) + " services of layer 4";
+        since_applied("services-not-served",
+                      forwarder_->known() ? "forwarderd is gone: " + services +
+                                                " go on as they were, and no change of health or configuration "
+                                                "reaches them"
+                                          : services + " are forwarded by nobody: forwarderd does not run, so only "
+                                                       "their addresses move",
+                      "start forwarderd; its log says why it ended");
+    }
+    if (setup_.layer7_services > 0) {
+        since_applied("proxy-not-served",
+                      std::to_string(setup_.layer7_services) +
+                          " services with `method: proxy` are configured, but this version has no proxy: only their "
+                          "addresses move",
+                      "use a method of layer 4 (`lbcluster service set LABEL method=nat`), or let the application "
+                      "listen on the addresses of this node");
     }
     if (!config_error_.empty()) {
         bus::Alarm& alarm = *status.add_alarms();

@@ -86,7 +86,8 @@ std::string Core::not_ready_myself(bool forced) {
     if (!all_carriers()) return "an interface with floating IPs has no carrier or is missing";
     if (forced) return "";
     if (peer().config_digest() != settings_.config_digest) return "the configurations differ";
-    if (!last_fitness_.forwarder) return "the forwarder is not ready";
+    // Where neither forwards, moving loses nothing.
+    if (!last_fitness_.forwarder && peer_fitness().forwarder) return "the forwarder is not ready";
     return "";
 }
 
@@ -97,7 +98,7 @@ std::string Core::peer_not_ready(bool forced) const {
     if (f.known && !f.carrier) return "the peer has an interface with floating IPs without carrier";
     if (forced) return "";
     if (peer().config_digest() != settings_.config_digest) return "the configurations differ";
-    if (f.known && !f.forwarder) return "the peer's forwarder is not ready";
+    if (f.known && !f.forwarder && last_fitness_.forwarder) return "the peer's forwarder is not ready";
     return "";
 }
 

@@ -213,6 +213,7 @@ bool Invariants::path_clean(const Node& from, const Node& to) const {
 void Invariants::look_at_both() {
     const auto serving = service_.serving();
     if (serving.size() < 2) {
+        if (both_since_) caches_.set(10s, [this] { judge_caches(); });  // asked meanwhile, either may have answered
         both_since_.reset();
         path_since_.reset();
         both_.cancel();
@@ -244,7 +245,10 @@ void Invariants::judge_both() {
     for (const auto* node : {&a, &b}) {
         const Seen& seen = seen_[node];
         if (!runs(*node)) continue;
-        if (seen.heard_higher) until(*seen.heard_higher + release, node->name() + " heard the higher claim");
+        if (!seen.heard_higher) continue;
+        // Stopped after it had heard it and before its kernel let go: its time begins when it goes on.
+        until(std::max(*seen.heard_higher, seen.stood_still.value_or(Instant{})) + release,
+              node->name() + " heard the higher claim");
     }
     if (!(runs(a) && runs(b) && path_clean(a, b) && path_clean(b, a))) {
         path_since_.reset();

@@ -164,6 +164,54 @@ TEST(StatusServices, TheJsonHasTheFieldsScriptsRead) {
     EXPECT_THAT(render_page(view, false), HasSubstr("Alarms         too few file descriptors"));
 }
 
+// L4-10, HC-5: what the kernel has of it.
+TEST(StatusServices, WithForwarderdTheConnectionsAreCountedAndADrainShowsItsProgress) {
+    StatusView view = view_of(two_services);
+    view.cluster.mutable_virtual_services(0)->mutable_real_servers(1)->set_state(config::SERVER_STATE_DRAIN);
+    put(view, "Papercut_WUI", "App_Svr1", "up", "HTTP 200", std::chrono::hours(27));
+    put(view, "Papercut_WUI", "App_Svr2", "up", "HTTP 200", std::chrono::seconds(754));
+    view.forward.emplace();
+    bus::ForwardService& service = view.forwarded["Papercut_WUI"];
+    service.set_state("served");
+    service.set_connections_active(1037);
+    for (const auto& [label, count, state] : {std::tuple("App_Svr1", 1000U, "served"), {"App_Svr2", 37U, "draining"}}) {
+        bus::ForwardServer& server = *service.add_servers();
+        server.set_server(label);
+        server.set_state(state);
+        server.set_connections_active(count);
+    }
+    EXPECT_THAT(page_of(view),
+                HasSubstr("  GREEN   Papercut_WUI    172.24.11.38   9191,9192,9193  tcp     dr (layer 4)\n"
+                          "    up      App_Svr1      172.24.11.36   9191   100   online 1 d 3 h 1000 conn\n"
+                          "    up      App_Svr2      172.24.11.37   9191   100   drain  12 min  37 conn\n"
+                          "            draining: 37 connections left\n"));
+    const Json json = services_json(view);
+    EXPECT_EQ(json[0]["connections"], 1037);
+    EXPECT_EQ(json[0]["servers"][1]["connections"], 37);
+    EXPECT_EQ(json[0]["forwarding"]["state"], "served");
+    EXPECT_TRUE(json[1]["connections"].is_null()) << "layer 7 is not counted";
+}
+
+// "No IPVS in the kernel: layer-4 services are red with the reason, everything else works."
+TEST(StatusServices, WhatIsNotForwardedIsRedWithTheReasonAndAFallbackIsNamed) {
+    StatusView view = view_of(two_services);
+    put(view, "Papercut_WUI", "App_Svr1", "up");
+    put(view, "Papercut_WUI", "App_Svr2", "up");
+    view.forward.emplace();
+    bus::ForwardService& service = view.forwarded["Papercut_WUI"];
+    service.set_service("Papercut_WUI");
+    service.set_state("failed");
+    service.set_error("this kernel has no IPVS (module ip_vs)");
+    EXPECT_THAT(page_of(view), HasSubstr("  RED     Papercut_WUI"));
+    EXPECT_THAT(page_of(view), HasSubstr("\n          Not forwarded: this kernel has no IPVS (module ip_vs)\n"));
+    EXPECT_EQ(services_json(view)[0]["color"], "red");
+    EXPECT_EQ(services_json(view)[0]["forwarding"]["error"], "this kernel has no IPVS (module ip_vs)");
+    service.set_state("fallback");
+    service.clear_error();
+    service.set_fallback("172.24.11.50");
+    EXPECT_THAT(page_of(view), HasSubstr("\n          Its fallback answers: 172.24.11.50\n"));
+}
+
 TEST(StatusServices, AnOldVerdictIsToldFromAFreshOne) {
     StatusView view = view_of(two_services);
     auto& old = put(view, "DA_VIP", "DA1", "up");

@@ -202,7 +202,7 @@ TEST_F(ForwarderDaemon, TakesUpANewConfigurationAndKeepsTheOldOneIfThatIsBad) {
     EXPECT_EQ(items()["forward"].forward().alarms(0).id(), "forward-config-invalid");
     write("/etc/cluster.yaml", "virtual_services: []\n");
     EXPECT_TRUE(run_until([&] { return kernel_.table.empty(); }));
-    EXPECT_FALSE(items().contains("forward/web"));
+    EXPECT_FALSE(items().contains("service/web"));
 }
 
 TEST_F(ForwarderDaemon, ABadConfigurationAtTheStartLeavesTheKernelAlone) {
@@ -263,7 +263,7 @@ TEST_F(ForwarderDaemon, TellsWhatIsThere) {
     health("b", "10.0.0.2", "down");
     ASSERT_TRUE(table_becomes("10.0.0.1:80 w100 direct"));
     kernel_.connections = 5;
-    EXPECT_TRUE(run_until([&] { return items()["forward/web"].forward_service().connections_active() == 5; }));
+    EXPECT_TRUE(run_until([&] { return items()["service/web"].forward_service().connections_active() == 5; }));
     auto all = items();
     const bus::ForwardStatus& status = all["forward"].forward();
     EXPECT_TRUE(status.ipvs());
@@ -276,7 +276,7 @@ TEST_F(ForwarderDaemon, TellsWhatIsThere) {
     EXPECT_EQ(status.sysctls(0).name(), "net.ipv4.vs.expire_nodest_conn");
     EXPECT_EQ(status.sysctls(0).value(), "1");
     EXPECT_EQ(status.sysctls(0).before(), "0");
-    const bus::ForwardService& service = all["forward/web"].forward_service();
+    const bus::ForwardService& service = all["service/web"].forward_service();
     EXPECT_EQ(service.method(), "dr");
     EXPECT_EQ(service.state(), "served");
     ASSERT_EQ(service.servers_size(), 2);
@@ -297,8 +297,8 @@ TEST_F(ForwarderDaemon, AKernelWithoutIpvsIsAnAlarmAndNoEnd) {
     EXPECT_THAT(all["forward"].forward().error(), HasSubstr("no IPVS"));
     ASSERT_GT(all["forward"].forward().alarms_size(), 0);
     EXPECT_EQ(all["forward"].forward().alarms(0).id(), "no-ipvs");
-    EXPECT_EQ(all["forward/web"].forward_service().state(), "failed");
-    EXPECT_THAT(all["forward/web"].forward_service().error(), HasSubstr("no IPVS"));
+    EXPECT_EQ(all["service/web"].forward_service().state(), "failed");
+    EXPECT_THAT(all["service/web"].forward_service().error(), HasSubstr("no IPVS"));
     // The module comes later.
     kernel_.has_ipvs = true;
     EXPECT_TRUE(run_until([&] { return table() == ""; }));

@@ -176,6 +176,32 @@ TEST(Handover, ToTheFitterOneButNotForAHiccup) {
     EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 6s));
 }
 
+TEST(Handover, ToTheOneThatForwardsAndNotToTheOneThatDoesNot) {
+    Pair p;
+    settle(p);
+    p.nodes[1].core->on_forwarder(p.now, false);
+    p.run(1s);
+    p.command(1, CommandKind::activate);
+    p.run(2s);
+    ASSERT_FALSE(p.nodes[1].answers.empty());
+    EXPECT_EQ(p.nodes[1].answers.back().exit_code, 5U);
+    EXPECT_EQ(p.nodes[1].answers.back().message, "not ready to take over: the forwarder is not ready");
+    p.command(0, CommandKind::standby);
+    p.run(2s);
+    ASSERT_FALSE(p.nodes[0].answers.empty());
+    EXPECT_EQ(p.nodes[0].answers.back().message, "refused: the peer's forwarder is not ready");
+    EXPECT_TRUE(p.active(0));
+    // Where neither forwards, moving loses nothing.
+    p.nodes[0].core->on_forwarder(p.now, false);
+    p.run(1s);
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 2s));
+    p.run(1s);
+    p.nodes[0].core->on_forwarder(p.now, true);
+    EXPECT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 10s)) << "to the one that forwards";
+    EXPECT_EQ(p.nobody_answered, Duration{0});
+}
+
 // A peer that cannot take over is not asked for ever at the same pace, and the operator's own wish does not wait.
 TEST(Handover, AFailingOfferIsRepeatedEverMoreRarely) {
     Pair p;

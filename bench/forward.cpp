@@ -1,0 +1,194 @@
+// How fast layer 4 is programmed: 10 services with 1000 servers each from nothing, and one server changed among them,
+// beside `ipvsadm -R` and keepalived on the same kernel in the same run. Needs a kernel with IPVS:
+//   tests/ipvs/bed.sh --timeout 900 -- build/release/bench/bench_forward [--quick]
+// What is measured of ours is what forwarderd does with healthd's verdicts: core, reconciler, netlink.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "forwarder/linux_kernel.hpp"
+#include "forwarder/reconciler.hpp"
+#include "tests/lab/process.hpp"
+
+namespace lbcluster {
+namespace {
+
+using namespace forward;
+using lab::Clock;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+constexpr unsigned services = 10;
+constexpr unsigned servers = 1000;
+constexpr double target_all_ms = 600;
+constexpr double target_one_ms = 1;
+
+IpAddress v4(unsigned a, unsigned b, unsigned c) {
+    return IpAddress::v4(
+        {10, static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b), static_cast<std::uint8_t>(c)});
+}
+
+Spec make_spec() {
+    Spec spec;
+    for (unsigned s = 0; s < services; ++s) {
+        ServiceSpec one;
+        one.label = "v" + std::to_string(s);
+        one.traffic.address = v4(0, 0, s + 1);
+        one.traffic.tcp = true;
+        one.traffic.ports = {{80, 80}};
+        for (unsigned i = 0; i < servers; ++i) {
+            ServerSpec server;
+            server.label = "s" + std::to_string(i);
+            server.address = v4(s + 1, i / 250, i % 250 + 1);
+            one.servers.push_back(server);
+        }
+        spec.services.push_back(std::move(one));
+    }
+    return spec;
+}
+
+double ms_since(Clock::time_point begin) { return Milliseconds(Clock::now() - begin).count(); }
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+struct Ours {
+    std::vector<double> all_ms;
+    std::vector<double> one_ms;
+    std::vector<double> read_back_ms;
+};
+
+// forwarderd's part, once: from nothing, changes one by one, and nothing again unless it shall stay.
+void measure_ours(Ours& out, unsigned changes, bool stays) {
+    LinuxKernel kernel;
+    if (const auto version = kernel.ipvs(); !version) lab::fail(version.error().message);
+    Reconciler reconciler(kernel, Owned{}, [](const std::string&) { return Result<void>(); });
+    Core core;
+    Spec spec = make_spec();
+    core.configure(spec, 0);
+    for (const ServiceSpec& service : spec.services)
+        for (const ServerSpec& one : service.servers)
+            core.on_health(service.label, one.label, one.address, {Health::up, 100, Wish::none});
+    core.catch_up(0);
+    auto begin = Clock::now();
+    const Outcome& outcome = reconciler.reconcile(core.desired());
+    out.all_ms.push_back(ms_since(begin));
+    if (outcome.failures > 0) lab::fail("the kernel refused " + std::to_string(outcome.failures) + " steps");
+    begin = Clock::now();
+    if (reconciler.reconcile(core.desired()).steps > 0) lab::fail("a second look found something to do");
+    out.read_back_ms.push_back(ms_since(begin));
+    for (unsigned i = 0; i < changes; ++i) {
+        const ServiceSpec& service = spec.services[i % services];
+        const ServerSpec& one = service.servers[i * 37 % servers];
+        begin = Clock::now();
+        core.on_health(service.label, one.label, one.address, {Health::down, 100, Wish::none});
+        if (!reconciler.update(core.desired().table, core.catch_up(0))) lab::fail("a change failed");
+        out.one_ms.push_back(ms_since(begin));
+    }
+    for (const ServiceSpec& service : spec.services)
+        for (const ServerSpec& one : service.servers)
+            core.on_health(service.label, one.label, one.address, {Health::up, 100, Wish::none});
+    core.catch_up(0);
+    if (!stays) core.configure({}, 0);
+    reconciler.reconcile(core.desired());
+}
+
+void must_run_slowly(const lab::Namespace& host, const std::vector<std::string>& argv, const std::string& in = "") {
+    const auto outcome = in.empty() ? lab::run(&host, argv, "", {}, 300s)
+                                    : lab::run(&host, {"sh", "-c", "ipvsadm -R < " + in}, "", {}, 300s);
+    if (!outcome.ok()) lab::fail(argv.front() + ": " + outcome.err);
+}
+
+double measure_restore(const lab::Namespace& host, const std::string& file) {
+    must_run_slowly(host, {"ipvsadm", "-C"});
+    const auto begin = Clock::now();
+    must_run_slowly(host, {"ipvsadm", "-R"}, file);
+    return ms_since(begin);
+}
+
+std::string keepalived_conf() {
+    std::string out = "global_defs {\n checker_priority 0\n}\n";
+    for (const ServiceSpec& service : make_spec().services) {
+        out += "virtual_server " + service.traffic.address.to_string() +
+               " 80 {\n lb_algo wlc\n lb_kind DR\n protocol TCP\n";
+        for (const ServerSpec& one : service.servers)
+            out += " real_server " + one.address.to_string() + " 80 {\n  weight 100\n }\n";
+        out += "}\n";
+    }
+    return out;
+}
+
+// From its start to the last server; it has no checks, so all are up at once.
+double measure_keepalived(const lab::Namespace& host, const std::string& folder) {
+    must_run_slowly(host, {"ipvsadm", "-C"});
+    lab::write_file(folder + "/keepalived.conf", keepalived_conf());
+    LinuxKernel kernel;
+    host.run([&] { (void)kernel.ipvs(); });
+    const auto last = ServiceKey::of_address(protocol_tcp, v4(0, 0, services), 80);
+    const auto begin = Clock::now();
+    const pid_t pid = lab::spawn(&host, {{"keepalived", "-C", "-n", "-f", folder + "/keepalived.conf", "-p",
+                                          folder + "/keepalived.pid", "-c", folder + "/checkers.pid"}});
+    const bool complete = lab::wait_until(
+        [&] {
+            const auto reading = kernel.read({last});
+            const auto found = reading ? reading->table.find(last) : Table::const_iterator{};
+            return reading && found != reading->table.end() && found->second.destinations.size() == servers;
+        },
+        120s, std::chrono::milliseconds(20));
+    const double took = ms_since(begin);
+    ::kill(pid, SIGTERM);
+    ::waitpid(pid, nullptr, 0);
+    return complete ? took : -1;
+}
+
+int measure(bool quick) {
+    const std::string folder = "/run/bench";
+    std::filesystem::create_directories(folder);
+    const lab::Namespace host("bench");
+    const unsigned rounds = quick ? 1 : 5;
+    Ours ours;
+    std::vector<double> restore_ms;
+    std::vector<double> keepalived_ms;
+    // In turns, so that what else the machine does meets all of them.
+    for (unsigned round = 0; round < rounds; ++round) {
+        host.run([&] { measure_ours(ours, 100, true); });
+        if (round == 0) lab::write_file(folder + "/saved", lab::run(&host, {"ipvsadm", "-S", "-n"}, "", {}, 300s).out);
+        restore_ms.push_back(measure_restore(host, folder + "/saved"));
+        const double took = measure_keepalived(host, folder);
+        if (took > 0) keepalived_ms.push_back(took);
+        must_run_slowly(host, {"ipvsadm", "-C"});
+    }
+    const double all = median(ours.all_ms);
+    const double one = median(ours.one_ms);
+    std::printf("%u services with %u servers each, medians of %u rounds\n", services, servers, rounds);
+    std::printf("ours, from nothing             %8.0f ms   target %.0f ms\n", all, target_all_ms);
+    std::printf("ours, one server changed       %8.2f ms   target %.0f ms; slowest of %zu %.2f ms\n", one,
+                target_one_ms, ours.one_ms.size(), *std::max_element(ours.one_ms.begin(), ours.one_ms.end()));
+    std::printf("ours, all read and compared    %8.0f ms\n", median(ours.read_back_ms));
+    std::printf("ipvsadm -R                     %8.0f ms   %.1f x ours\n", median(restore_ms),
+                median(restore_ms) / all);
+    if (keepalived_ms.empty()) std::printf("keepalived did not program IPVS here\n");
+    else
+        std::printf("keepalived, from its start     %8.0f ms   %.1f x ours\n", median(keepalived_ms),
+                    median(keepalived_ms) / all);
+    return 0;
+}
+
+}  // namespace
+}  // namespace lbcluster
+
+int main(int argc, char** argv) {
+    CLI::App app{"bench_forward - how fast layer 4 is programmed"};
+    bool quick = false;
+    app.add_flag("--quick", quick, "one round instead of five");
+    CLI11_PARSE(app, argc, argv);
+    return lbcluster::lab::run_isolated([&] { return lbcluster::measure(quick); });
+}
