@@ -24,6 +24,7 @@ void Core::configure(Spec spec, std::uint64_t now_ms) {
     verdicts_.clear();
     by_label_.clear();
     dirty_.clear();
+    deadlines_ms_.clear();
     desired_.table.clear();
     for (std::size_t i = 0; i < spec_.services.size(); ++i) {
         const ServiceSpec& service = spec_.services[i];
@@ -31,6 +32,7 @@ void Core::configure(Spec spec, std::uint64_t now_ms) {
         for (std::size_t s = 0; s < service.servers.size(); ++s) {
             const ServerSpec& server = service.servers[s];
             by_label_[{service.label, server.label}] = {i, s};
+            if (server.state == State::drain && server.drain_until_ms) deadlines_ms_.insert(*server.drain_until_ms);
             const auto named = by_name.find({service.label, server.label});
             if (named != by_name.end() && named->second.first == server.address) {
                 verdicts_[i][s] = named->second.second;
@@ -58,8 +60,9 @@ void Core::adopt(const Table& actual, std::uint64_t now_ms) {
             const ServerSpec& server = service.servers[s];
             const DestinationKey key = destination_key(service, keys_[i], server);
             const auto& there = found->second.destinations;
-            const auto one = std::find_if(there.begin(), there.end(), [&](const auto& d) { return d.key == key; });
-            if (verdict.health != Health::unknown || one == there.end()) continue;
+            const auto one = std::lower_bound(there.begin(), there.end(), key,
+                                              [](const Destination& d, const DestinationKey& k) { return d.key < k; });
+            if (verdict.health != Health::unknown || one == there.end() || one->key != key) continue;
             verdict.health = Health::up;
             if (server.weight > 0 && server.state == State::online) {
                 verdict.percent = std::min<std::uint32_t>(100, (one->weight * 100 + server.weight / 2) / server.weight);
@@ -105,14 +108,8 @@ std::vector<ServiceKey> Core::catch_up(std::uint64_t now_ms) {
 }
 
 std::optional<std::uint64_t> Core::next_deadline_ms() const {
-    std::optional<std::uint64_t> next;
-    for (const ServiceSpec& service : spec_.services) {
-        for (const ServerSpec& server : service.servers) {
-            if (server.state != State::drain || !server.drain_until_ms || *server.drain_until_ms <= now_ms_) continue;
-            next = std::min(next.value_or(*server.drain_until_ms), *server.drain_until_ms);
-        }
-    }
-    return next;
+    const auto next = deadlines_ms_.upper_bound(now_ms_);
+    return next == deadlines_ms_.end() ? std::nullopt : std::optional(*next);
 }
 
 bool Core::replan(std::size_t service, std::uint64_t now_ms) {

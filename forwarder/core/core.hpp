@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,7 @@ class Core {
     std::vector<ServicePlan> plans_;
     std::vector<std::vector<Verdict>> verdicts_;  // as the services and their servers
     std::map<std::pair<std::string, std::string>, std::pair<std::size_t, std::size_t>> by_label_;
+    std::set<std::uint64_t> deadlines_ms_;  // of drains
     Activity activity_ = Activity::unknown;
     std::uint64_t now_ms_ = 0;
     std::set<std::size_t> dirty_;  // services with verdicts that are not taken up yet
