@@ -204,8 +204,8 @@ class Overview {
                 page_.line("          " + page_.paint(Level::bad, line));
             }
         } else if (forwarded.state() == "fallback") {
-            page_.line("          " + page_.paint(Level::warning, "Its fallback answers: " +
-                                                                      clip(harmless(forwarded.fallback()), 40)));
+            page_.line("          " + page_.paint(Level::warning,
+                                                  "Its fallback answers: " + clip(harmless(forwarded.fallback()), 40)));
         }
     }
 

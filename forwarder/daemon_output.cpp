@@ -15,7 +15,7 @@ namespace {
 // Counts that are older than this are read anew for whoever asks.
 constexpr Duration counters_age_max = 500ms;
 constexpr int sysctls_shown_max = 500;  // a machine may have many interfaces, and a frame has an end
-constexpr const char* service_prefix = "forward/";
+constexpr const char* service_prefix = "service/";
 
 const char* word_of(Method method) {
     switch (method) {

@@ -297,8 +297,9 @@ void Daemon::publish() {
                       forwarder_->known() ? "forwarderd is gone: " + services +
                                                 " go on as they were, and no change of health or configuration "
                                                 "reaches them"
-                                          : services + " are forwarded by nobody: forwarderd does not run, so only "
-                                                       "their addresses move",
+                                          : services +
+                                                " are forwarded by nobody: forwarderd does not run, so only "
+                                                "their addresses move",
                       "start forwarderd; its log says why it ended");
     }
     if (setup_.layer7_services > 0) {

@@ -1,4 +1,5 @@
-// What forwarderd says of itself, for the fitness of this node (heartbeat-protocol.md: "local forwarder able to serve").
+// What forwarderd says of itself, for the fitness of this node (heartbeat-protocol.md: "local forwarder able to
+// serve").
 //
 // A forwarderd that is gone is as able as it last said: what it has programmed goes on in the kernel. One that does not
 // run when we start is not able until it has spoken; one that listens has not said yet.
