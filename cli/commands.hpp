@@ -18,6 +18,9 @@ void register_config(CLI::App& app, Context& context);
 void register_service(CLI::App& app, Context& context);
 void register_server(CLI::App& app, Context& context);
 void register_check(CLI::App& app, Context& context);
+void register_connections(CLI::App& app, Context& context);
+void register_diagnose(CLI::App& app, Context& context);
+void register_arp_fix(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
 void register_simulate(CLI::App& app, Context& context);
 

@@ -82,6 +82,9 @@ int run(int argc, char** argv) {
     register_service(app, context);
     register_server(app, context);
     register_check(app, context);
+    register_connections(app, context);
+    register_diagnose(app, context);
+    register_arp_fix(app, context);
     register_floating_ip(app, context);
     register_config(app, context);
     register_key(app, context);
