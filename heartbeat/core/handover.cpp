@@ -151,6 +151,11 @@ void Core::run_takeover(Actions& out) {
     if (takeover_->confirmed) {
         out.emplace_back(Announce{true});  // now nobody else answers: this one is heard by the last cache
         takeover_.reset();
+    } else if (due(activity_since_ + deadtime()) && !peer_active()) {
+        // It gave its offer up, served on, and yields only now: caches may have learnt from it.
+        out.emplace_back(Announce{});
+        done_awaited_ = takeover_->number;
+        takeover_.reset();
     } else if (due(activity_since_ + std::max<Duration>(2 * deadtime(), 1s))) {
         done_awaited_ = takeover_->number;
         takeover_.reset();  // the claims settle the rest

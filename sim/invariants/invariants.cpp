@@ -92,7 +92,7 @@ void Invariants::disturbed() {
     look_at_service();
     look_at_agreement();
     caches_.cancel();
-    caches_.set(10s, [this] { judge_caches(); });
+    judge_caches_later();
 }
 
 void Invariants::on_fault(const FaultPlan& fault, bool begins) {
@@ -103,6 +103,9 @@ void Invariants::on_fault(const FaultPlan& fault, bool begins) {
     const bool blind = settings().ping_nodes.empty() && settings().address_probe == hb::AddressProbe::off;
     const bool difference = is_difference(kind) && !(blind && kind == FAULT_KIND_RESTART);
     if (!difference && !is_forged_traffic(kind)) only_differences_ = false;
+    constexpr std::uint32_t half = 50;  // invariant 7 allows for that
+    const bool announcements = kind == FAULT_KIND_FILTER_ANNOUNCEMENTS && (!fault.fault.has_percent() || fault.fault.percent() > half);
+    if (kind == FAULT_KIND_FILTER_ARP || announcements) filtered_at_ = world_now();
     if (kind == FAULT_KIND_DISK_FULL) disk_was_full_ = true;
     if (kind == FAULT_KIND_SLOW_ADDRESSES) slowest_ = std::max(slowest_, to_duration(fault.fault.delay()));
     disturbed();
@@ -146,7 +149,7 @@ void Invariants::on_activity(Node& node, hb::Activity before) {
     if (!std::exchange(seen.reason, false)) fail(8, node.name() + " changed its activity and recorded no reason");
     changed_at_ = world_now();
     look_at_agreement();
-    caches_.set(10s, [this] { judge_caches(); });
+    judge_caches_later();
 }
 
 void Invariants::on_note(Node& node, const hb::Note& note) {
@@ -213,7 +216,7 @@ bool Invariants::path_clean(const Node& from, const Node& to) const {
 void Invariants::look_at_both() {
     const auto serving = service_.serving();
     if (serving.size() < 2) {
-        if (both_since_) caches_.set(10s, [this] { judge_caches(); });  // asked meanwhile, either may have answered
+        if (both_since_) judge_caches_later();  // asked meanwhile, either may have answered
         both_since_.reset();
         path_since_.reset();
         both_.cancel();
@@ -418,6 +421,13 @@ void Invariants::judge_agreement() {
 }
 
 // ---- 7: caches ----
+
+// Announcements that vanish unseen are repeated once a refresh.
+void Invariants::judge_caches_later() {
+    Instant at = world_now() + 10s;
+    if (filtered_at_) at = std::max(at, *filtered_at_ + world_.nodes().front()->setup().announce_refresh + 10s);
+    caches_.set(at - world_now(), [this] { judge_caches(); });
+}
 
 void Invariants::judge_caches() {
     const auto serving = service_.serving();

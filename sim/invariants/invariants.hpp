@@ -99,6 +99,7 @@ class Invariants : public Observer {
     void judge_agreement();
     [[nodiscard]] bool healthy() const;
     // ---- 7 ----
+    void judge_caches_later();
     void judge_caches();
 
     [[nodiscard]] const heartbeat::Settings& settings() const;
@@ -126,6 +127,7 @@ class Invariants : public Observer {
     Timer nobody_;
     Timer agreement_;
     Timer caches_;
+    std::optional<Instant> filtered_at_;  // announcements: begin or end of that
 };
 
 }  // namespace lbcluster::sim

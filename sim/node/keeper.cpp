@@ -26,7 +26,8 @@ void Keeper::set_options(heartbeat::AnnounceSchedule::Settings announce, std::ve
 
 void Keeper::set_target(Target target, Instant permit) {
     const Instant now = machine_.now();
-    const bool new_epoch = !have_target_ || target.epoch != target_.epoch || target.wanted != target_.wanted;
+    const bool first = !have_target_;
+    const bool new_epoch = first || target.epoch != target_.epoch || target.wanted != target_.wanted;
     have_target_ = true;
     target_ = std::move(target);
     permit_ = std::max(permit_, permit);
@@ -52,6 +53,10 @@ void Keeper::set_target(Target target, Instant permit) {
     for (const auto& [address, entry] : old) {
         schedule_.stop(address);
         if (machine_.holds(address)) strays_.push_back(entry.ip.address);
+    }
+    // Of a life that had more of them: heartbeatd knows its own in the kernel.
+    for (const IpPrefix& left : first ? machine_.floating() : std::vector<IpPrefix>{}) {
+        if (!entries_.contains(left.address)) strays_.push_back(left);
     }
     if (!target_.wanted) schedule_.clear();
     if (new_epoch && target_.wanted) {

@@ -96,6 +96,12 @@ bool Machine::owns(const IpAddress& address) const { return own_.contains(addres
 
 // ---- floating IPs ----
 
+std::vector<IpPrefix> Machine::floating() const {
+    std::vector<IpPrefix> out;
+    for (const auto& [address, held] : floating_) out.push_back(held.prefix);
+    return out;
+}
+
 bool Machine::add_address(std::size_t interface, const IpPrefix& prefix, std::optional<Duration> lifetime) {
     const auto found = floating_.find(prefix.address);
     if (found == floating_.end() && refuse_addresses_) return false;

@@ -77,6 +77,7 @@ class Machine {
     void remove_address(const IpPrefix& prefix);
     [[nodiscard]] bool holds(const IpAddress& address) const { return floating_.contains(address); }
     [[nodiscard]] std::size_t floating_count() const { return floating_.size(); }
+    [[nodiscard]] std::vector<IpPrefix> floating() const;
     // Its kernel answers for the address on a network where somebody could ask.
     [[nodiscard]] bool answers(const IpAddress& address) const;
     void refuse_addresses(bool on) { refuse_addresses_ = on; }

@@ -52,6 +52,11 @@ bool SerialLine::clean(std::size_t from) const {
     return std::none_of(rules_.begin(), rules_.end(), [&](const auto& rule) { return about(*rule, from); });
 }
 
+bool SerialLine::severed(std::size_t from) const {
+    return std::any_of(rules_.begin(), rules_.end(),
+                       [&](const auto& rule) { return rule->kind == RuleKind::cut && about(*rule, from); });
+}
+
 Rule& SerialLine::add(Rule rule) {
     rules_.push_back(std::make_unique<Rule>(std::move(rule)));
     return *rules_.back();

@@ -26,6 +26,7 @@ class SerialLine {
     void remove(const Rule& rule);
     // From end 0 to 1, or back: nothing is wrong.
     [[nodiscard]] bool clean(std::size_t from) const;
+    [[nodiscard]] bool severed(std::size_t from) const;
     [[nodiscard]] const ns3::Ptr<ns3::PointToPointNetDevice>& device(std::size_t end) const {
         return ends_.at(end).device;
     }

@@ -176,6 +176,21 @@ TEST(Handover, ToTheFitterOneButNotForAHiccup) {
     EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 6s));
 }
 
+// Found by the swarm (40033647): the offer had run out and nothing was a conflict yet, so nobody announced again.
+TEST(Handover, HeardTooLateTheNewActiveAnnouncesWhenTheOldOneYields) {
+    Pair p;
+    settle(p);
+    p.passes = [](std::size_t from, std::uint32_t) { return from != 1; };
+    p.command(0, CommandKind::standby);
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.active(1) && !p.nodes[0].answers.empty(); }, 1500ms));
+    p.run(300ms);
+    const unsigned before = p.nodes[1].announces;
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    ASSERT_TRUE(p.run_until([&] { return !p.active(0) && !p.holds(0); }, 1s));
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > before; }, 1s));
+    EXPECT_TRUE(p.active(1));
+}
+
 TEST(Handover, ToTheOneThatForwardsAndNotToTheOneThatDoesNot) {
     Pair p;
     settle(p);
