@@ -207,7 +207,8 @@ bool Conduct::cut(const Node& from, const Node& to) const {
     const auto& links = from.setup().links;
     return std::all_of(links.begin(), links.end(), [&](const hb::LinkSetup& link) {
         if (link.kind == hb::LinkKind::serial) {
-            return world_.serial() != nullptr && world_.serial()->severed(&from == world_.nodes().front().get() ? 0 : 1);
+            return world_.serial() != nullptr &&
+                   world_.serial()->severed(&from == world_.nodes().front().get() ? 0 : 1);
         }
         const auto interface = from.machine().interface(link.interface);
         return interface && from.machine().interfaces()[*interface].port->network().severed(from.name(), to.name());

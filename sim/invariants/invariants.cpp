@@ -104,7 +104,8 @@ void Invariants::on_fault(const FaultPlan& fault, bool begins) {
     const bool difference = is_difference(kind) && !(blind && kind == FAULT_KIND_RESTART);
     if (!difference && !is_forged_traffic(kind)) only_differences_ = false;
     constexpr std::uint32_t half = 50;  // invariant 7 allows for that
-    const bool announcements = kind == FAULT_KIND_FILTER_ANNOUNCEMENTS && (!fault.fault.has_percent() || fault.fault.percent() > half);
+    const bool announcements =
+        kind == FAULT_KIND_FILTER_ANNOUNCEMENTS && (!fault.fault.has_percent() || fault.fault.percent() > half);
     if (kind == FAULT_KIND_FILTER_ARP || announcements) filtered_at_ = world_now();
     if (kind == FAULT_KIND_DISK_FULL) disk_was_full_ = true;
     if (kind == FAULT_KIND_SLOW_ADDRESSES) slowest_ = std::max(slowest_, to_duration(fault.fault.delay()));
