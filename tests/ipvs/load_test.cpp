@@ -5,68 +5,37 @@
 #include <csignal>
 #include <memory>
 
-#include "tests/ipvs/cluster.hpp"
 #include "tests/ipvs/load.hpp"
+#include "tests/ipvs/single_node_test.hpp"
 #include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
 namespace {
 
-class UnderLoad : public ::testing::Test {
+class UnderLoad : public SingleNodeTest {
   protected:
     static constexpr const char* vip = "10.77.0.210";
-    static constexpr const char* check = "check: {type: connect, interval: 500ms, timeout: 500ms, fall: 2, rise: 1}, ";
+    static constexpr const char* check = "check: {type: connect, interval: 500ms, timeout: 500ms, fall: 2, rise: 1}";
     static constexpr unsigned clients = 3;
 
-    static void SetUpTestSuite() {
-        lab_ = std::make_unique<Lab>();
-        farm_ = std::make_unique<Farm>(*lab_);
-        for (const char* server : {"rs1", "rs2"}) static_cast<void>(farm_->prepare(server, Method::dr, vip));
-        PairSpec spec;
-        spec.single = true;
-        cluster_ = std::make_unique<Cluster>(*lab_, "/run/load", spec, "  []\n");
-    }
-    static void TearDownTestSuite() {
-        cluster_.reset();
-        farm_.reset();
-        lab_.reset();
-    }
-    void TearDown() override {
-        if (HasFailure()) std::printf("%s\n", cluster_->story("lb1").c_str());
-        std::fflush(stdout);
-        for (const char* server : {"rs1", "rs2"}) lab_->cable(server, "eth0", true);
-        cluster_->configure("  []\n");
-        EXPECT_TRUE(cluster_->ipvs_loses("lb1", "-A"));
-    }
-
-    static const Namespace& host(const std::string& name) { return lab_->host(name); }
-    // On rs1 and rs2 by DR, in IPVS with both of them.
     static void serve(const std::string& more) {
-        cluster_->configure(std::string("  - {label: web, address: ") + vip + ", " + more +
-                            "real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]}\n");
-        ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:"));
-        ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.22:"));
-    }
-    static bool serves(const std::string& port) {
-        return wait_until([&] { return lab_->holds("lb1", vip); }, 60s, 20ms) && cluster_->ipvs_becomes("lb1", port);
+        put("virtual_services:\n" + by_dr(vip, more + ", " + check));
+        ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:"));
+        ASSERT_TRUE(ipvs_becomes("-r 10.77.0.22:"));
+        ASSERT_TRUE(holds(vip));
     }
     static bool wait_log(const std::string& words, std::size_t after) {
         return wait_until([&] { return cluster_->forwarderd("lb1").log().find(words, after) != std::string::npos; },
                           60s, 20ms);
     }
-
-    static inline std::unique_ptr<Lab> lab_;
-    static inline std::unique_ptr<Farm> farm_;
-    static inline std::unique_ptr<Cluster> cluster_;
 };
 
 TEST_F(UnderLoad, ServersThatDieAreLeftInTheTimeThatIsShown) {
     const NameService rs1(host("rs1"), {80});
     const NameService rs2(host("rs2"), {80});
     const NameService elsewhere(host("gw"), {8080});
-    serve(std::string("ports: 80, fallback: {address: 10.77.0.1, port: 8080, method: snat}, ") + check);
-    ASSERT_TRUE(serves(":80"));
-    ASSERT_TRUE(cluster_->ipvs_loses("lb1", "8080"));
+    serve("ports: 80, fallback: {address: 10.77.0.1, port: 8080, method: snat}");
+    ASSERT_TRUE(ipvs_loses("8080"));
     const Load load(host("client"), {.address = vip, .limit = 1s}, clients);
     const TimePoint begun = Clock::now();
     ASSERT_TRUE(load.wait_attempts(100));
@@ -76,7 +45,7 @@ TEST_F(UnderLoad, ServersThatDieAreLeftInTheTimeThatIsShown) {
 
     const TimePoint died = Clock::now();
     lab_->cable("rs1", "eth0", false);
-    ASSERT_TRUE(cluster_->ipvs_loses("lb1", "-r 10.77.0.21:"));
+    ASSERT_TRUE(ipvs_loses("-r 10.77.0.21:"));
     const TimePoint gone = Clock::now();
     ASSERT_TRUE(load.wait_attempts(100));
     EXPECT_TRUE(load.failures_since(gone).empty()) << "after it was gone: " << text_of(load.since(gone), gone);
@@ -87,7 +56,7 @@ TEST_F(UnderLoad, ServersThatDieAreLeftInTheTimeThatIsShown) {
     std::printf("    shown %.0f ms, seen %.0f ms: %s\n", shown_ms, lasted_ms, text_of(load.since(died), died).c_str());
 
     lab_->cable("rs2", "eth0", false);
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "10.77.0.1:8080"));
+    ASSERT_TRUE(ipvs_becomes("10.77.0.1:8080"));
     const TimePoint alone = Clock::now();
     ASSERT_TRUE(load.wait_attempts(100));
     EXPECT_TRUE(load.failures_since(alone).empty()) << "fallback: " << text_of(load.since(alone), alone);
@@ -95,9 +64,9 @@ TEST_F(UnderLoad, ServersThatDieAreLeftInTheTimeThatIsShown) {
 
     const TimePoint back = Clock::now();
     for (const char* server : {"rs1", "rs2"}) lab_->cable(server, "eth0", true);
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:"));
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.22:"));
-    ASSERT_TRUE(cluster_->ipvs_loses("lb1", "8080"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.22:"));
+    ASSERT_TRUE(ipvs_loses("8080"));
     const TimePoint returned = Clock::now();
     ASSERT_TRUE(load.wait_attempts(100));
     // The fallback's own connections end when it goes: of each client that was just there, one.
@@ -114,8 +83,7 @@ TEST_F(UnderLoad, ADrainLosesNotOneConnection) {
     const NameService rs1(host("rs1"), {80});
     const NameService rs2(host("rs2"), {80});
     const TcpService echo({&host("rs1"), &host("rs2")});
-    serve(std::string("ports: [80, 7778], scheduler: rr, ") + check);
-    ASSERT_TRUE(serves("-f"));
+    serve("ports: [80, 7778], scheduler: rr");
     ASSERT_TRUE(wait_until([&] { return TcpSession(host("client"), vip, 1s).alive(); }, 60s, 50ms));
     std::vector<std::unique_ptr<TcpSession>> sessions;
     for (int i = 0; i < 4; ++i) sessions.push_back(std::make_unique<TcpSession>(host("client"), vip, 10s));
@@ -128,13 +96,13 @@ TEST_F(UnderLoad, ADrainLosesNotOneConnection) {
     ASSERT_TRUE(load.wait_attempts(50));
     EXPECT_EQ(on("rs1"), 2);
     for (int round = 0; round < 3; ++round) {
-        ASSERT_TRUE(cluster_->pair().cli("lb1", {"server", "drain", "web", "rs1"}, 60s).ok());
-        ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:0 -g -w 0"));
+        ASSERT_TRUE(cli({"server", "drain", "web", "rs1"}).ok());
+        ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:0 -g -w 0"));
         const TimePoint drained = Clock::now();
         ASSERT_TRUE(load.wait_attempts(50));
         for (const Attempt& one : load.since(drained)) EXPECT_EQ(one.answer.server, "rs2");
-        ASSERT_TRUE(cluster_->pair().cli("lb1", {"server", "online", "web", "rs1"}, 60s).ok());
-        ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:0 -g -w 100"));
+        ASSERT_TRUE(cli({"server", "online", "web", "rs1"}).ok());
+        ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:0 -g -w 100"));
         ASSERT_TRUE(load.wait_attempts(20));
     }
     EXPECT_TRUE(load.failures_since(begun).empty()) << text_of(load.since(begun), begun);
@@ -147,8 +115,7 @@ TEST_F(UnderLoad, DeathsOfTheDaemonsLoseNothingAndTheirStartsChangeNothing) {
     const NameService rs1(host("rs1"), {80, 81});
     const NameService rs2(host("rs2"), {80, 81});
     const TcpService echo({&host("rs1"), &host("rs2")});
-    serve(std::string("ports: [80, 81, 7778], persistence: {source_ip: {timeout: 5m}}, ") + check);
-    ASSERT_TRUE(serves("-f"));
+    serve("ports: [80, 81, 7778], persistence: {source_ip: {timeout: 5m}}");
     ASSERT_TRUE(wait_until([&] { return TcpSession(host("client"), vip, 1s).alive(); }, 60s, 50ms));
     const TcpSession session(host("client"), vip, 10s);
     const Load load(host("client"), {.address = vip, .limit = 20s}, clients);

@@ -5,54 +5,13 @@
 #include <map>
 #include <memory>
 
-#include "tests/ipvs/cluster.hpp"
-#include "tests/ipvs/name_service.hpp"
+#include "tests/ipvs/single_node_test.hpp"
 #include "tests/lab/backend.hpp"
 
 namespace lbcluster::lab {
 namespace {
 
-class Services : public ::testing::Test {
-  protected:
-    static void SetUpTestSuite() {  // of each suite
-        if (lab_) return;
-        lab_ = std::make_unique<Lab>();
-        farm_ = std::make_unique<Farm>(*lab_);
-        // The network of the PaperCut guide.
-        lab_->ip("lb1", "addr add 172.24.11.11/24 dev eth0\n");
-        lab_->ip("client", "addr add 172.24.11.100/24 dev eth0\n");
-        lab_->ip("rs1", "addr add 172.24.11.36/24 dev eth0\naddr add 172.24.11.39/24 dev eth0\n");
-        lab_->ip("rs2", "addr add 172.24.11.37/24 dev eth0\naddr add 172.24.11.40/24 dev eth0\n");
-        PairSpec spec;
-        spec.single = true;
-        cluster_ = std::make_unique<Cluster>(*lab_, "/run/services", spec, "  []\n");
-    }
-    void TearDown() override {
-        if (HasFailure()) std::printf("%s\n", cluster_->story("lb1").c_str());
-        std::fflush(stdout);
-        put("virtual_services: []\n");
-        EXPECT_TRUE(cluster_->ipvs_loses("lb1", "-A"));
-    }
-
-    static const Namespace& host(const std::string& name) { return lab_->host(name); }
-    static void put(const std::string& cluster) {
-        write_file(cluster_->pair().config_dir("lb1") + "/cluster.yaml", cluster);
-    }
-    static ::testing::AssertionResult answers(const Namespace& client, const Question& question, const Answer& wanted,
-                                              Nanoseconds limit = 60s) {
-        Answer last;
-        const auto right = [&] {
-            last = ask(client, question);
-            return last == wanted;
-        };
-        if (wait_until(right, limit, 100ms)) return ::testing::AssertionSuccess();
-        return ::testing::AssertionFailure() << "port " << question.port << ": " << last << ", not " << wanted;
-    }
-
-    static inline std::unique_ptr<Lab> lab_;
-    static inline std::unique_ptr<Farm> farm_;
-    static inline std::unique_ptr<Cluster> cluster_;
-};
+class Services : public SingleNodeTest {};
 
 struct Guide {
     std::string file;
@@ -78,7 +37,7 @@ TEST_P(PaperCut, EveryServiceOfTheGuide) {
     const Namespace& client = host("client");
     EXPECT_TRUE(answers(client, {.address = vip, .port = 9191}, {"rs1", "application"}));
     // Print provider and Mobility Print are balanced over both servers, the rest goes to the active application server.
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 172.24.11.40:445"));
+    ASSERT_TRUE(ipvs_becomes("-r 172.24.11.40:445"));
     for (const std::uint16_t port : {9163, 9164, 53, 445}) {
         for (const Transport transport : {Transport::tcp, Transport::udp}) {
             if (port == 445 && transport == Transport::udp) continue;
@@ -113,13 +72,12 @@ TEST_F(Services, AFeedbackAgentsPercentageIsTheProportion) {
     const NameService rs2(host("rs2"), {80});
     Backend agent(host("rs1"), 3333);
     agent.greet("50%\n");
-    for (const char* server : {"rs1", "rs2"}) static_cast<void>(farm_->prepare(server, Method::dr, vip));
-    put("virtual_services:\n  - {label: web, address: " + vip +
-        ", ports: 80, scheduler: wrr, check: {type: connect, interval: 1s, timeout: 1s, feedback: {port: 3333, "
-        "interval: 500ms}}, real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]}\n");
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:80 -g -w 50"));
+    put("virtual_services:\n" + by_dr(vip,
+                                      "ports: 80, scheduler: wrr, check: {type: connect, interval: 1s, timeout: "
+                                      "1s, feedback: {port: 3333, interval: 500ms}}"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:80 -g -w 50"));
     // Nobody answers for the agent of rs2: its own weight.
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.22:80 -g -w 100"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.22:80 -g -w 100"));
     ASSERT_TRUE(answers(host("client"), {.address = vip}, {"rs2", "10.77.0.100"}));
     const auto shares = [&] {
         const auto all = ask(host("client"), {.address = vip}, 12);
@@ -129,10 +87,10 @@ TEST_F(Services, AFeedbackAgentsPercentageIsTheProportion) {
     };
     EXPECT_EQ(shares(), (std::map<std::string, unsigned>{{"rs1", 4}, {"rs2", 8}}));
     agent.greet("drain\n");
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:80 -g -w 0"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:80 -g -w 0"));
     EXPECT_EQ(shares(), (std::map<std::string, unsigned>{{"rs2", 12}}));
     agent.greet("up 100%\n");
-    ASSERT_TRUE(cluster_->ipvs_becomes("lb1", "-r 10.77.0.21:80 -g -w 100"));
+    ASSERT_TRUE(ipvs_becomes("-r 10.77.0.21:80 -g -w 100"));
     EXPECT_EQ(shares(), (std::map<std::string, unsigned>{{"rs1", 6}, {"rs2", 6}}));
 }
 
