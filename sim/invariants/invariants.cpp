@@ -276,6 +276,7 @@ void Invariants::judge_both() {
 // Up, connected, asked to serve: nothing that the rules would hold against it.
 bool Invariants::could_serve(const Node& node) const {
     if (node.daemon() == nullptr || !node.daemon()->runs() || !node.machine().works()) return false;
+    if (node.machine().refuses_addresses()) return false;
     if (node.daemon()->core().activity() == hb::ACTIVITY_STANDBY) return false;
     const Network* lan = world_.lan();
     if (lan == nullptr) return false;

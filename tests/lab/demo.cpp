@@ -34,6 +34,7 @@ class Demo {
     void come_back();
     void hand_over();
     void server_fails();
+    void forwards();
     std::string health_of(const std::string& node, std::size_t server);
 
     const bool color_ = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
@@ -55,6 +56,7 @@ PairSpec demo_spec() {
         "  - label: web\n"
         "    address: 10.77.0.200\n"
         "    ports: [80]\n"
+        "    method: snat\n"
         "    check: {type: negotiate, protocol: http, request: /health, interval: 500ms, timeout: 300ms}\n"
         "    real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]\n";
     return spec;
@@ -155,13 +157,41 @@ void Demo::server_fails() {
     check(wait_until([&] { return health_of("lb1", 0) == "up"; }, 5s, 20ms), "rs1 is well again, and lb1 sees it");
 }
 
+void Demo::forwards() {
+    chapter("the service itself: clients of 10.77.0.200 port 80 get answers from the real servers");
+    const Json forwarding = pair_.status("lb1")["forwarding"];
+    if (!forwarding["ipvs"].truth()) {
+        say("this machine's kernel has no IPVS, so layer 4 is served to nobody and shown red, with the reason;");
+        say("docs/ipvs-tests.md: the same in a virtual machine whose kernel has it");
+        check(wait_until([&] { return pair_.has_alarm("lb1", "no-ipvs"); }, 12s), "lb1 says so in an alarm");
+        return;
+    }
+    const auto asked = [&] { return rs1_.requests().size() + rs2_.requests().size(); };
+    const std::size_t before = asked();
+    std::size_t answers = 0;
+    for (int i = 0; i < 20; ++i) {
+        const Outcome page =
+            lbcluster::lab::run(&lab_.host("client"),
+                                {"bash", "-c",
+                                 "exec 3<>/dev/tcp/10.77.0.200/80; printf 'GET /page HTTP/1.1\\r\\nHost: web\\r\\n"
+                                 "\\r\\n' >&3; timeout 5 cat <&3"},
+                                "", {}, 10s);
+        if (page.out.find("200") != std::string::npos) ++answers;
+    }
+    check(answers == 20, std::to_string(answers) + " of 20 requests answered through the floating IP");
+    check(asked() >= before + 20, "by the real servers");
+}
+
 int Demo::run() {
     chapter("A pair on this machine: lb1, lb2, a client, two real servers, a gateway");
     say("LAN 10.77.0.0/24, heartbeat network 10.78.0.0/24; floating IPs " + std::string(floating_ip) + " and " +
         floating_ip6);
     say("timers of profile lan: a heartbeat every 100 ms, deadtime 1 s; the gateway is the ping node");
     pair_.start();
-    for (const char* node : {"lb1", "lb2"}) pair_.healthd(node).start();
+    for (const char* node : {"lb1", "lb2"}) {
+        pair_.healthd(node).start();
+        pair_.forwarderd(node).start();
+    }
     if (!settled("lb1", "lb1 (primary) is active and holds the addresses, lb2 is passive")) {
         show("lb1", {"status"});
         show("lb2", {"status"});
@@ -180,6 +210,7 @@ int Demo::run() {
     crash();
     come_back();
     hand_over();
+    forwards();
     server_fails();
     chapter("What happened, as the nodes recorded it");
     show("lb1", {"events"});

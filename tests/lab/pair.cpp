@@ -48,6 +48,7 @@ std::string floating_ip_address(const std::string& entry) {
 
 std::string heartbeatd_path() { return program(LAB_HEARTBEATD); }
 std::string healthd_path() { return program(LAB_HEALTHD); }
+std::string forwarderd_path() { return program(LAB_FORWARDERD); }
 std::string cli_path() { return program(LAB_CLI); }
 
 Json Json::parse(const std::string& text) {
@@ -160,14 +161,14 @@ void Pair::start() {
 void Pair::start(const std::string& node) { daemon(node).start(); }
 Daemon& Pair::daemon(const std::string& node) { return *daemons_.at(node); }
 
-Daemon& Pair::healthd(const std::string& node) {
-    auto& daemon = health_daemons_[node];
+Daemon& Pair::companion(const std::string& node, const std::string& program) {
+    auto& daemon = companions_[node][program];
     if (!daemon) {
-        daemon = std::make_unique<Daemon>(
-            lab_.host(node),
-            std::vector<std::string>{healthd_path(), "--config-dir", config_dir(node), "--run-dir", run_dir(node),
-                                     "--state-dir", state_dir(node)},
-            folder_ + "/" + node + ".healthd.log");
+        const std::string path = program == "healthd" ? healthd_path() : forwarderd_path();
+        daemon = std::make_unique<Daemon>(lab_.host(node),
+                                          std::vector<std::string>{path, "--config-dir", config_dir(node), "--run-dir",
+                                                                   run_dir(node), "--state-dir", state_dir(node)},
+                                          folder_ + "/" + node + "." + program + ".log");
     }
     return *daemon;
 }
@@ -208,7 +209,7 @@ bool Pair::wait_settled(const std::string& active, Nanoseconds limit) const {
 void Pair::power_off(const std::string& node) {
     lab_.cut_off(node, true);
     daemon(node).vanish();
-    if (health_daemons_.contains(node)) healthd(node).vanish();
+    for (const auto& [program, daemon] : companions_[node]) daemon->vanish();
     service_.set_powered(node, false);
     lab_.kill_processes(node);
     lab_.cable(node, "eth0", false);
@@ -224,12 +225,14 @@ void Pair::power_on(const std::string& node) {
     lab_.cut_off(node, false);
     service_.set_powered(node, true);
     start(node);
-    if (health_daemons_.contains(node)) healthd(node).start();
+    for (const auto& [program, daemon] : companions_[node]) daemon->start();
 }
 
 std::string Pair::log(const std::string& node) const {
     std::string log = daemons_.at(node)->log();
-    if (health_daemons_.contains(node)) log += "---- healthd\n" + health_daemons_.at(node)->log();
+    const auto companions = companions_.find(node);
+    if (companions == companions_.end()) return log;
+    for (const auto& [program, daemon] : companions->second) log += "---- " + program + "\n" + daemon->log();
     return log;
 }
 

@@ -69,8 +69,9 @@ class Pair {
     void start();  // heartbeatd on both
     void start(const std::string& node);
     [[nodiscard]] Daemon& daemon(const std::string& node);
-    // healthd of a node, made when it is first asked for; FOLDER/<node>.healthd.log is what it says.
-    [[nodiscard]] Daemon& healthd(const std::string& node);
+    // Other daemons of a node, made when they are first asked for; FOLDER/<node>.<daemon>.log is what they say.
+    [[nodiscard]] Daemon& healthd(const std::string& node) { return companion(node, "healthd"); }
+    [[nodiscard]] Daemon& forwarderd(const std::string& node) { return companion(node, "forwarderd"); }
 
     [[nodiscard]] std::string config_dir(const std::string& node) const;
     [[nodiscard]] std::string run_dir(const std::string& node) const;
@@ -98,16 +99,19 @@ class Pair {
     static std::string peer_of(const std::string& node) { return node == "lb1" ? "lb2" : "lb1"; }
 
   private:
+    Daemon& companion(const std::string& node, const std::string& program);
+
     Lab& lab_;
     std::string folder_;
     PairSpec spec_;
     EchoService service_;
     std::map<std::string, std::unique_ptr<Daemon>> daemons_;
-    std::map<std::string, std::unique_ptr<Daemon>> health_daemons_;
+    std::map<std::string, std::map<std::string, std::unique_ptr<Daemon>>> companions_;  // by node and program
 };
 
 std::string heartbeatd_path();
 std::string healthd_path();
+std::string forwarderd_path();
 std::string cli_path();
 
 }  // namespace lbcluster::lab
