@@ -114,9 +114,10 @@ class Gatherer {
     void ask_forwarderd() {
         for (const bus::Item& item : ask("forwarderd", "forward", facts().layer4)) {
             if (item.has_forward()) told_.forward = item.forward();
-            if (item.has_forward_service()) told_.services[item.forward_service().service()] = item.forward_service();
         }
-        if (told_.forward) add_alarms(told_.forward->alarms());
+        if (!told_.forward) return;
+        add_alarms(told_.forward->alarms());
+        if (auto services = forward_services(context_)) told_.services = std::move(services).value();
     }
 
     // ---- this machine ----

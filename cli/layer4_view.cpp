@@ -81,7 +81,7 @@ ServiceFacts plain_facts(const config::VirtualService& service) {
 }
 
 Result<ForwardServices> forward_services(const Context& context) {
-    const auto items = bus::fetch(context.paths.socket_of("forwarderd"), "forward/", answer_time);
+    const auto items = bus::fetch(context.paths.socket_of("forwarderd"), "service/", answer_time);
     if (!items) return items.error();
     ForwardServices out;
     for (const bus::Item& item : *items) out[item.forward_service().service()] = item.forward_service();

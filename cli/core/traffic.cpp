@@ -46,11 +46,14 @@ Waiting waiting_of(const ServerFacts& server) {
     if (waiting == 0 || (through > 0 && (waiting < many_from || waiting <= through))) return out;
     out.stuck = true;
     out.severity = waiting >= some ? Severity::alarm : Severity::warning;
-    out.text = through == 0 ? (waiting == 1 ? std::string("the only connection to ")
-                                            : "none of the " + number(waiting) + " connections to ") +
-                                  server.label + " got beyond SYN_RECV"
-                            : number(waiting) + " connections to " + server.label + " stay in SYN_RECV, " +
-                                  number(through) + " got through";
+    if (through != 0) {
+        out.text = number(waiting) + " connections to " + server.label + " stay in SYN_RECV, " + number(through) +
+                   " got through";
+    } else if (waiting == 1) {
+        out.text = "the only connection to " + server.label + " did not get beyond SYN_RECV";
+    } else {
+        out.text = "none of the " + number(waiting) + " connections to " + server.label + " got beyond SYN_RECV";
+    }
     return out;
 }
 
