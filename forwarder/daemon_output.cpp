@@ -48,8 +48,9 @@ const Destination* find_destination(const Table& table, const ServiceKey& key, c
     if (service == table.end()) return nullptr;
     const auto& list = service->second.destinations;
     const auto found =
-        std::find_if(list.begin(), list.end(), [&](const Destination& one) { return one.key == server; });
-    return found == list.end() ? nullptr : &*found;
+        std::lower_bound(list.begin(), list.end(), server,
+                         [](const Destination& one, const DestinationKey& key) { return one.key < key; });
+    return found == list.end() || found->key != server ? nullptr : &*found;
 }
 
 }  // namespace
