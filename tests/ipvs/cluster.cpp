@@ -1,7 +1,6 @@
 #include "tests/ipvs/cluster.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <sstream>
 #include <vector>
 
@@ -23,22 +22,12 @@ std::vector<std::string> nodes_of(const PairSpec& spec) {
 
 }  // namespace
 
-std::string forwarderd_path() {
-    const char* folder = std::getenv("LBCLUSTER_BIN_DIR");
-    return folder == nullptr ? LAB_FORWARDERD : std::string(folder) + "/forwarderd";
-}
-
 Cluster::Cluster(Lab& lab, const std::string& folder, const PairSpec& spec, const std::string& services)
-    : lab_(lab), folder_(folder), spec_(with_services(spec, services)), pair_(lab, folder, spec_) {
+    : lab_(lab), spec_(with_services(spec, services)), pair_(lab, folder, spec_) {
     pair_.start();
     for (const std::string& node : nodes_of(spec_)) {
         pair_.healthd(node).start();
-        forwarders_[node] = std::make_unique<Daemon>(
-            lab.host(node),
-            std::vector<std::string>{forwarderd_path(), "--config-dir", pair_.config_dir(node), "--run-dir",
-                                     pair_.run_dir(node), "--state-dir", pair_.state_dir(node)},
-            folder + "/" + node + ".forwarderd.log");
-        forwarders_[node]->start();
+        pair_.forwarderd(node).start();
     }
 }
 
@@ -78,16 +67,18 @@ Json Cluster::server(const std::string& node, const std::string& service, const 
 void Cluster::power_off(const std::string& node) {
     lab_.cut_off(node, true);
     lab_.cable(node, "eth2", false);
-    forwarderd(node).vanish();
     pair_.power_off(node);
+}
+void Cluster::power_on(const std::string& node) {
+    lab_.cable(node, "eth2", true);
+    pair_.power_on(node);
 }
 
 std::string Cluster::story(const std::string& node) const {
     const auto end_of = [](const std::string& text) {
-        return text.substr(text.size() < 6000 ? 0 : text.size() - 6000);
+        return text.substr(text.size() < 9000 ? 0 : text.size() - 9000);
     };
-    std::string out = "---- " + node + ": heartbeatd and healthd\n" + end_of(pair_.log(node)) + "---- forwarderd\n" +
-                      end_of(forwarders_.at(node)->log()) + "---- IPVS and rules\n";
+    std::string out = "---- " + node + "\n" + end_of(pair_.log(node)) + "---- IPVS and rules\n";
     const Namespace& host = lab_.host(node);
     for (const auto& words : {std::vector<std::string>{"ipvsadm", "-L", "-n"}, {"nft", "list", "ruleset"}})
         out += run(&host, words, "", {}, slow_limit).out;

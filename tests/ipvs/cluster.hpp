@@ -2,8 +2,6 @@
 // IPVS. Configuration is cluster.yaml's text of `virtual_services`; the floating IPs come with the services.
 #pragma once
 
-#include <map>
-#include <memory>
 #include <string>
 
 #include "tests/ipvs/farm.hpp"
@@ -11,15 +9,12 @@
 
 namespace lbcluster::lab {
 
-std::string forwarderd_path();
-
 class Cluster {
   public:
     // Everything runs when the constructor returns, but for what it waits for. `spec.more` is replaced by `services`.
     Cluster(Lab& lab, const std::string& folder, const PairSpec& spec, const std::string& services);
 
     [[nodiscard]] Pair& pair() { return pair_; }
-    [[nodiscard]] Daemon& forwarderd(const std::string& node) { return *forwarders_.at(node); }
     // Both nodes' files; in force when what the caller waits for is there.
     void configure(const std::string& services);
 
@@ -30,18 +25,17 @@ class Cluster {
     // Of a server, as `lbcluster status` shows it.
     [[nodiscard]] Json server(const std::string& node, const std::string& service, const std::string& label) const;
 
-    // As Pair's, with forwarderd.
+    // As Pair's, with the server network.
     void power_off(const std::string& node);
+    void power_on(const std::string& node);
 
     // For tests that failed: logs, IPVS and rules.
     [[nodiscard]] std::string story(const std::string& node) const;
 
   private:
     Lab& lab_;
-    std::string folder_;
     PairSpec spec_;
     Pair pair_;
-    std::map<std::string, std::unique_ptr<Daemon>> forwarders_;
 };
 
 }  // namespace lbcluster::lab

@@ -25,8 +25,9 @@ class UnderLoad : public SingleNodeTest {
         ASSERT_TRUE(holds(vip));
     }
     static bool wait_log(const std::string& words, std::size_t after) {
-        return wait_until([&] { return cluster_->forwarderd("lb1").log().find(words, after) != std::string::npos; },
-                          60s, 20ms);
+        return wait_until(
+            [&] { return cluster_->pair().forwarderd("lb1").log().find(words, after) != std::string::npos; }, 60s,
+            20ms);
     }
 };
 
@@ -122,7 +123,7 @@ TEST_F(UnderLoad, DeathsOfTheDaemonsLoseNothingAndTheirStartsChangeNothing) {
     const TimePoint begun = Clock::now();
     ASSERT_TRUE(load.wait_attempts(50));
     const std::string before = cluster_->ipvs("lb1");
-    Daemon& forwarderd = cluster_->forwarderd("lb1");
+    Daemon& forwarderd = cluster_->pair().forwarderd("lb1");
     Daemon& healthd = cluster_->pair().healthd("lb1");
     const std::size_t told = forwarderd.log().size();
     for (int round = 0; round < 3; ++round) {
