@@ -72,6 +72,9 @@ TEST(Diagnosis, ConnectionsThatWaitMeanWhatTheMethodSays) {
         count(server, ConnectionState::syn_recv, 5);
         EXPECT_THAT(ids(facts), ElementsAre(id));
         EXPECT_EQ(judge(facts)[0].severity, Severity::alarm);
+        EXPECT_THAT(judge(facts)[0].text, HasSubstr("none of the 5 connections to rs1 got beyond SYN_RECV"));
+        count(server, ConnectionState::syn_recv, 1);
+        EXPECT_THAT(judge(facts)[0].text, HasSubstr("the only connection to rs1 did not get beyond SYN_RECV"));
         count(server, ConnectionState::syn_recv, 2);  // may just be starting
         EXPECT_EQ(judge(facts)[0].severity, Severity::warning);
         count(server, ConnectionState::syn_recv, 9);
@@ -79,6 +82,7 @@ TEST(Diagnosis, ConnectionsThatWaitMeanWhatTheMethodSays) {
         EXPECT_THAT(ids(facts), IsEmpty()) << "some get through";
         count(server, ConnectionState::syn_recv, 10);
         EXPECT_THAT(ids(facts), ElementsAre(id)) << "most do not";
+        EXPECT_THAT(judge(facts)[0].text, HasSubstr("10 connections to rs1 stay in SYN_RECV, 1 got through"));
     }
 }
 
