@@ -129,6 +129,9 @@ TEST_F(Diagnose, TheSameWithIpv6) {
 }
 
 TEST_F(Diagnose, AServerThatAnswersForTheVirtualAddressIsNamed) {
+    lab_->ip("rs1", "addr add fd77::210/128 dev eth0 nodad\n");
+    EXPECT_EQ(found("dr6"), "vip-answered-by-server/rs1 ");
+    lab_->ip("rs1", "addr del fd77::210/128 dev eth0\n");
     lab_->ip("rs1", "addr add 10.77.0.210/32 dev eth0\n");
     EXPECT_THAT(found("dr"), HasSubstr("vip-answered-by-server/rs1"));
     const Outcome refused = on_server({"dr", "--os", "linux"});
@@ -153,7 +156,8 @@ TEST_F(Diagnose, AWrongGatewayIsFoundAndConnectionsAreShown) {
 
     const TcpService echo({&lab_->host("rs1")});
     cluster_->configure(
-        "  - {label: nat, address: 10.77.0.212, ports: [80, 7778], method: nat, real_servers: [{label: "
+        "  - {label: nat, address: 10.77.0.212, ports: [80, 7778], method: nat, persistence: {source_ip: {}}, "
+        "real_servers: [{label: "
         "rs1, address: 10.80.0.21}, {label: rs2, address: 10.80.0.22}]}\n");
     ASSERT_TRUE(wait_until([&] { return TcpSession(lab_->host("client"), "10.77.0.212", 1s).alive(); }, 60s, 100ms));
     const TcpSession session(lab_->host("client"), "10.77.0.212", 5s);
@@ -162,11 +166,42 @@ TEST_F(Diagnose, AWrongGatewayIsFoundAndConnectionsAreShown) {
     const Json servers = seen["services"][0]["servers"];
     EXPECT_EQ(servers[0]["label"].text(), session.host());
     EXPECT_GE(servers[0]["states"]["ESTABLISHED"].number(), 1);
+    EXPECT_GE(servers[0]["states"]["PERSISTENCE"].number(), 1) << "an entry that shows the mark, not the address";
     EXPECT_EQ(servers[1]["connections"].number(), 0);
     // rs2 has nothing on these ports.
     EXPECT_THAT(found("nat"), HasSubstr("port-closed/rs2"));
     EXPECT_THAT(found("nat"), Not(HasSubstr("/rs1")));
     EXPECT_THAT(lbcluster({"connections"}).out, HasSubstr("10.80.0.21:7778  rs1"));
+}
+
+// Two balancers without our daemons, one of which tells the other.
+TEST_F(Diagnose, ConnectionsThatThePeerToldOfAreShownAsSuch) {
+    const std::string address = "10.77.0.220";
+    const std::string server = farm_->prepare("rs2", Method::dr, address);
+    farm_->hold("lb2", address);
+    const Namespace& master = lab_->host("lb2");
+    const Namespace& backup = lab_->host("relay");
+    must_run_slowly(&master, {"ipvsadm", "-A", "-t", address + ":7778"});
+    must_run_slowly(&master, {"ipvsadm", "-a", "-t", address + ":7778", "-r", server, "-g"});
+    must_run_slowly(&master, {"ipvsadm", "--start-daemon", "master", "--mcast-interface", "eth1"});
+    must_run_slowly(&backup, {"ipvsadm", "--start-daemon", "backup", "--mcast-interface", "eth1"});
+    must_run(nullptr, {"mkdir", "-p", "/run/told"});
+    write_file("/run/told/node.yaml", "node: lb2\n");
+    write_file("/run/told/cluster.yaml", "virtual_services: [{label: echo, address: " + address +
+                                             ", ports: 7778, real_servers: [{label: rs2, address: " + server +
+                                             "}]}]\n");
+    const auto seen = [&backup] {
+        const Outcome outcome = run(&backup,
+                                    {cli_path(), "connections", "echo", "--json", "--config-dir", "/run/told",
+                                     "--run-dir", "/run/told", "--state-dir", "/run/told"},
+                                    "", {}, slow_limit);
+        return Json::parse(outcome.out)["services"][0]["servers"][0];
+    };
+    const TcpService echo({&lab_->host("rs2")});
+    const TcpSession session(lab_->host("client"), address, 10s);
+    ASSERT_TRUE(session.wait_echoes(20, 60s));
+    EXPECT_TRUE(wait_until([&] { return seen()["from_peer"].number() == 1; }, 60s, 200ms));
+    EXPECT_EQ(seen()["states"]["ESTABLISHED"].number(), 1);
 }
 
 }  // namespace
