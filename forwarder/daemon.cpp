@@ -96,6 +96,8 @@ Result<void> Daemon::open() {
     });
     bus_->on_snapshot([this](bus::Item& item) { refresh(item); });
     if (auto listening = bus_->listen(); !listening) return listening;
+    events_ = std::make_unique<bus::EventLog>(io_, files_, *bus_, paths_.state_dir + "/forward-events.jsonl");
+    events_->load();
 
     const std::string path = owned_path(paths_);
     reconciler_ = std::make_unique<Reconciler>(kernel_, read_owned(path), [path](const std::string& text) {

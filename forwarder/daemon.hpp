@@ -28,6 +28,7 @@
 #include "forwarder/reconciler.hpp"
 #include "forwarder/setup.hpp"
 #include "lbcluster/bus/client.hpp"
+#include "lbcluster/bus/event_log.hpp"
 #include "lbcluster/bus/server.hpp"
 #include "lbcluster/config/paths.hpp"
 #include "lbcluster/config/watcher.hpp"
@@ -95,6 +96,8 @@ class Daemon {
     void publish_service(std::size_t service);
     void add_alarms(bus::ForwardStatus& out);
     void publish_config();
+    void note(const char* kind, const char* severity, std::string text);
+    void note_drift(std::size_t more);
 
     boost::asio::io_context& io_;
     config::Paths paths_;
@@ -104,6 +107,7 @@ class Daemon {
     Core core_;
     std::unique_ptr<Reconciler> reconciler_;
     std::unique_ptr<bus::Server> bus_;
+    std::unique_ptr<bus::EventLog> events_;
     std::unique_ptr<bus::Client> healthd_;
     std::unique_ptr<bus::Client> heartbeatd_;
     std::unique_ptr<config::Watcher> watcher_;
@@ -129,6 +133,8 @@ class Daemon {
     std::string last_error_;  // that was logged
     std::uint64_t drift_ms_ = 0;
     std::string drift_;
+    std::uint64_t drift_noted_ms_ = 0;  // the last event of it
+    std::uint64_t drifts_untold_ = 0;
     std::optional<Instant> reconcile_at_;
     Instant counters_read_{};
     bool ended_ = false;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "forwarder/daemon.hpp"
 #include "lbcluster/base/clock.hpp"
@@ -95,6 +96,7 @@ void Daemon::log_outcome(const Outcome& outcome) {
         drift_ =
             outcome.drift.front() + (outcome.drifts > 1 ? " and " + std::to_string(outcome.drifts - 1) + " more" : "");
         for (const std::string& line : outcome.drift) spdlog::warn("drift, put right: {}", line);
+        note_drift(outcome.drifts - 1);
     }
     std::string error = outcome.ipvs_error;
     if (error.empty()) {
@@ -110,8 +112,13 @@ void Daemon::log_outcome(const Outcome& outcome) {
     constexpr std::size_t error_bytes_max = 2000;
     error.resize(std::min(error.size(), error_bytes_max));
     if (error == last_error_) return;
-    if (error.empty()) spdlog::info("all of layer 4 is in the kernel as wanted");
-    else spdlog::error("{}", error);
+    if (error.empty()) {
+        spdlog::info("all of layer 4 is in the kernel as wanted");
+        note("forward-works", "info", "all of layer 4 is in the kernel as wanted again");
+    } else {
+        spdlog::error("{}", error);
+        if (last_error_.empty()) note("forward-failed", "alarm", "layer 4 is not as wanted: " + error);
+    }
     last_error_ = error;
 }
 
@@ -291,9 +298,36 @@ void Daemon::add_alarms(bus::ForwardStatus& out) {
     alarm(!outcome.owned_error.empty(), "owned-not-stored",
           "what is ours in the kernel is not written down: " + outcome.owned_error,
           "make room in the run folder; until then a restart may leave old services behind");
+    alarm(!events_->error().empty(), "forward-events-not-stored", "the history is not kept: " + events_->error(),
+          "make room on the disk of the state folder");
     alarm(!config_error_.empty(), "forward-config-invalid",
           "forwarderd: the configuration files are not valid; an earlier configuration is in force",
           "`lbcluster config check` names each fault");
+}
+
+// ---- history ----
+
+// Something that fights with us does so for hours: a line a minute.
+void Daemon::note_drift(std::size_t more) {
+    constexpr std::uint64_t pause_ms = 60000;
+    if (drift_noted_ms_ != 0 && drift_ms_ - drift_noted_ms_ < pause_ms) {
+        drifts_untold_ += 1 + more;
+        return;
+    }
+    drift_noted_ms_ = drift_ms_;
+    const std::uint64_t before = std::exchange(drifts_untold_, 0);
+    note("drift", "warning",
+         drift_ + "; put right" + (before > 0 ? "; " + std::to_string(before) + " others before" : ""));
+}
+
+void Daemon::note(const char* kind, const char* severity, std::string text) {
+    bus::Event event;
+    event.set_time_ms(realtime_ms_now());
+    event.set_node(setup_.node);
+    event.set_kind(kind);
+    event.set_severity(severity);
+    event.set_text(std::move(text));
+    events_->add(std::move(event));
 }
 
 void Daemon::publish_config() {

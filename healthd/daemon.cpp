@@ -109,7 +109,7 @@ Result<void> Daemon::open() {
     });
     bus_->on_snapshot([this](bus::Item& item) { fill_ages(item); });
     if (auto listening = bus_->listen(); !listening) return listening;
-    events_ = std::make_unique<EventLog>(io_, files_, *bus_, paths_.state_dir + "/health-events.jsonl");
+    events_ = std::make_unique<bus::EventLog>(io_, files_, *bus_, paths_.state_dir + "/health-events.jsonl");
     events_->load();
 
     const int fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);

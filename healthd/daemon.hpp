@@ -5,7 +5,7 @@
 // all that is due; it rings at most once a millisecond, so that many probes share a turn of the loop.
 //
 // A restart is no event for anybody: verdicts and weights are remembered (memory_file.hpp). What happens is history
-// (history/chronicle.hpp, event_log.hpp). A bad configuration changes
+// (history/chronicle.hpp, bus/event_log.hpp). A bad configuration changes
 // nothing; at the start the last one that heartbeatd had in force is used instead, else healthd waits for a good one.
 #pragma once
 
@@ -24,7 +24,6 @@
 #include <vector>
 
 #include "healthd/core/core.hpp"
-#include "healthd/event_log.hpp"
 #include "healthd/history/chronicle.hpp"
 #include "healthd/memory_file.hpp"
 #include "healthd/notify/notifier.hpp"
@@ -32,6 +31,7 @@
 #include "healthd/probes/factory.hpp"
 #include "healthd/setup.hpp"
 #include "lbcluster/bus/client.hpp"
+#include "lbcluster/bus/event_log.hpp"
 #include "lbcluster/bus/server.hpp"
 #include "lbcluster/config/paths.hpp"
 #include "lbcluster/config/watcher.hpp"
@@ -124,7 +124,7 @@ class Daemon {
     Notifier notifier_;
     Chronicle chronicle_;
     std::unique_ptr<bus::Server> bus_;
-    std::unique_ptr<EventLog> events_;
+    std::unique_ptr<bus::EventLog> events_;
     std::unique_ptr<bus::Client> heartbeatd_;
     std::unique_ptr<config::Watcher> watcher_;
     boost::asio::signal_set signals_;

@@ -1,23 +1,19 @@
-// heartbeatd: elects the active node of a pair and moves the floating IPs. See daemon.hpp.
-//
-// Exit codes: 0 ended in order, 1 failed, 2 usage, 3 configuration invalid.
+// heartbeatd: elects the active node of a pair and moves the floating IPs. See daemon.hpp; exit codes in program.hpp,
+// and 3 also at a start with files that are not valid.
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 
 #include "heartbeat/daemon.hpp"
 #include "heartbeat/realtime.hpp"
-#include "lbcluster/base/log.hpp"
+#include "lbcluster/daemon/program.hpp"
 #include "lbcluster/keys/key_ring.hpp"
 
 namespace {
@@ -57,13 +53,7 @@ int run(const config::Paths& paths, char** argv) {
         boost::asio::io_context io{1};
         auto daemon = heartbeat::Daemon::create(io, paths);
         if (!daemon) {
-            spdlog::critical("cannot start: {}{}", daemon.error().message,
-                             daemon.error().hint.empty() ? "" : "; " + daemon.error().hint);
-            stop_logging();
-            heartbeat::hold_signals(false);  // SIGTERM ends the wait
-            // The supervisor starts us again at once, as it should after a crash; what keeps us from starting (a
-            // network that is not up yet, a bad file) does not change that fast.
-            ::sleep(1);
+            cannot_start(daemon.error(), [] { heartbeat::hold_signals(false); });  // SIGTERM ends the wait
             return daemon.error().code == EINVAL ? 3 : 1;
         }
         (*daemon)->start();
@@ -83,29 +73,14 @@ int run(const config::Paths& paths, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        CLI::App app{"heartbeatd - elects the active node of a pair and moves the floating IPs"};
-        config::Paths paths = config::Paths::from_environment();
-        bool check_only = false;
-        app.add_option("--config-dir", paths.config_dir, "configuration")->capture_default_str();
-        app.add_option("--run-dir", paths.run_dir, "sockets")->capture_default_str();
-        app.add_option("--state-dir", paths.state_dir, "keys, revisions, history")->capture_default_str();
-        app.add_flag("--check", check_only, "check the configuration and end");
-        app.set_version_flag("--version", std::string("heartbeatd ") + LBCLUSTER_VERSION);
-        try {
-            app.parse(argc, argv);
-        } catch (const CLI::ParseError& error) {
-            return app.exit(error) == 0 ? 0 : 2;
-        }
-        if (check_only) return check(paths);
-        ::signal(SIGPIPE, SIG_IGN);
+    Program program;
+    program.name = "heartbeatd";
+    program.about = "elects the active node of a pair and moves the floating IPs";
+    program.check = check;
+    program.run = [argv](const config::Paths& paths) { return run(paths, argv); };
+    program.before_threads = [] {
         heartbeat::hold_signals(true);  // until the daemon listens
-        ::umask(0027);
         heartbeat::prepare_memory();
-        start_logging("heartbeatd", "info");
-        return run(paths, argv);
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "heartbeatd: %s\n", error.what());
-        return 1;
-    }
+    };
+    return run_program(program, argc, argv);
 }

@@ -218,7 +218,7 @@ bool Conduct::cut(const Node& from, const Node& to) const {
 void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     const Node* peer = world_.peer(node);
     const bool before = seen.routers_gone && seen.peer_gone;
-    const bool gone = peer->daemon() == nullptr || !peer->machine().works() || cut(node, *peer) || cut(*peer, node);
+    const bool gone = peer->daemon() == nullptr || !peer->machine().works() || cut(*peer, node);
     if (!gone && seen.peer_gone) seen.peer_back = world_now();
     follow(seen.peer_gone, gone);
     const bool alone = seen.routers_gone && seen.peer_gone && runs(node) && node.serves() &&

@@ -185,6 +185,20 @@ TEST_F(ForwarderDaemon, DriftIsPutRightAndTold) {
     EXPECT_THAT(status.drift(), HasSubstr("remove service tcp 10.0.0.100 80"));
     EXPECT_GT(status.drift_ms(), 0U);
     EXPECT_EQ(status.counters().at("drifts"), 1U);
+    const auto events = [&] {
+        std::vector<bus::Event> out;
+        for (const auto& [key, item] : items()) {
+            if (item.has_event()) out.push_back(item.event());
+        }
+        return out;
+    };
+    ASSERT_EQ(events().size(), 1U);
+    EXPECT_EQ(events()[0].kind(), "drift");
+    EXPECT_THAT(events()[0].text(), HasSubstr("remove service tcp 10.0.0.100 80; put right"));
+    // What something does again and again is one line a minute.
+    kernel_.table.erase(key_);
+    ASSERT_TRUE(run_until([&] { return items()["forward"].forward().counters().at("drifts") == 2U; }));
+    EXPECT_EQ(events().size(), 1U);
 }
 
 TEST_F(ForwarderDaemon, TakesUpANewConfigurationAndKeepsTheOldOneIfThatIsBad) {

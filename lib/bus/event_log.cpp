@@ -1,4 +1,4 @@
-#include "healthd/event_log.hpp"
+#include "lbcluster/bus/event_log.hpp"
 
 #include <spdlog/spdlog.h>
 
@@ -8,7 +8,7 @@
 
 #include "lbcluster/bus/event_file.hpp"
 
-namespace lbcluster::health {
+namespace lbcluster::bus {
 
 namespace {
 
@@ -16,23 +16,23 @@ std::string key_of(std::uint64_t sequence) { return "event/" + std::to_string(se
 
 }  // namespace
 
-EventLog::EventLog(boost::asio::io_context& io, boost::asio::thread_pool& files, bus::Server& bus, std::string path)
+EventLog::EventLog(boost::asio::io_context& io, boost::asio::thread_pool& files, Server& bus, std::string path)
     : io_(io), files_(files), bus_(bus), path_(std::move(path)) {}
 
 void EventLog::load() {
-    const auto kept = bus::read_event_history(path_);
+    const auto kept = read_event_history(path_);
     if (!kept.ok()) {
         if (kept.error().code != ENOENT) spdlog::warn("{}: the history begins anew", kept.error().message);
         return;
     }
-    for (const bus::Event& event : kept->events) {
+    for (const Event& event : kept->events) {
         if (event.sequence() <= sequence_) continue;  // numbers only grow; a damaged line is passed over
         sequence_ = event.sequence();
         show(event);
     }
 }
 
-void EventLog::add(bus::Event event) {
+void EventLog::add(Event event) {
     event.set_sequence(++sequence_);
     show(event);
     if (waiting_ >= waiting_max) {
@@ -41,7 +41,7 @@ void EventLog::add(bus::Event event) {
     }
     ++waiting_;
     boost::asio::post(files_, [this, event = std::move(event)] {
-        const auto written = bus::append_event(path_, event);
+        const auto written = append_event(path_, event);
         --waiting_;
         boost::asio::post(io_, [this, error = written ? "" : written.error().message] {
             if (error_.empty() && !error.empty()) spdlog::warn("{}", error);
@@ -50,15 +50,15 @@ void EventLog::add(bus::Event event) {
     });
 }
 
-void EventLog::show(const bus::Event& event) {
-    bus::Item item;
+void EventLog::show(const Event& event) {
+    Item item;
     item.set_key(key_of(event.sequence()));
     *item.mutable_event() = event;
     bus_.set(std::move(item));
     shown_.push_back(event.sequence());
-    if (shown_.size() <= bus::event_lines_max) return;
+    if (shown_.size() <= event_lines_max) return;
     bus_.erase(key_of(shown_.front()));
     shown_.pop_front();
 }
 
-}  // namespace lbcluster::health
+}  // namespace lbcluster::bus
