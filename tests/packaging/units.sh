@@ -32,7 +32,7 @@ if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
     cd "$scratch/root"
     mkdir out
     mount --bind "$scratch/out" out
-    install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" usr/sbin/
+    install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" "$build_dir/forwarder/forwarderd" usr/sbin/
     install -m 755 "$build_dir/cli/lbcluster" usr/bin/
     install -m 755 "$self" usr/bin/units.sh
     install -m 644 "$source_dir"/packaging/systemd/*.service etc/systemd/system/
@@ -59,7 +59,7 @@ virtual_services:
 YAML
     cat >etc/systemd/system/inside.service <<UNIT
 [Unit]
-After=heartbeatd.service healthd.service
+After=heartbeatd.service healthd.service forwarderd.service
 [Service]
 Type=oneshot
 Environment=LBCLUSTER_UNITS=inside
@@ -73,7 +73,7 @@ UNIT
 [Unit]
 Requires=basic.target
 After=basic.target
-Wants=heartbeatd.service healthd.service inside.service
+Wants=heartbeatd.service healthd.service forwarderd.service inside.service
 UNIT
     for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-logind systemd-tmpfiles-setup \
         systemd-timesyncd systemd-binfmt; do
@@ -102,7 +102,7 @@ fi
 
 # ---- inside, run by systemd ----
 shown() { systemctl show -p "$2" --value "$1"; }
-fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd || true; journalctl --no-pager -u healthd | tail -5; ip -br addr; exit 1; }
+fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd forwarderd || true; journalctl --no-pager -u healthd -u forwarderd | tail -9; ip -br addr; exit 1; }
 # until_true WHAT COMMAND...: within 10 s.
 until_true() {
     local what=$1
@@ -116,7 +116,7 @@ until_true() {
 holds() { ip -br addr show dev eth0 | grep -qF " $1 "; }
 held() { holds 10.9.0.50/32 && holds fd09::50/128; }
 none_held() { ! ip -br addr show dev eth0 | grep -qE "10\.9\.0\.5[0-9]/32|fd09::50/128"; }
-another() { local pid; pid=$(shown heartbeatd MainPID); [ "$pid" != 0 ] && [ "$pid" != "$1" ] && systemctl -q is-active heartbeatd; }
+another() { local pid; pid=$(shown "${2:-heartbeatd}" MainPID); [ "$pid" != 0 ] && [ "$pid" != "$1" ] && systemctl -q is-active "${2:-heartbeatd}"; }
 told() { lbcluster events | grep -q "$1"; }
 
 until_true "heartbeatd says that it is ready" systemctl -q is-active heartbeatd
@@ -158,6 +158,18 @@ until_true "it may run a program as somebody else" lbcluster check program
 pid=$(shown healthd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "healthd: new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "healthd: no system call filter"
+
+# forwarderd: on a kernel without IPVS it says so; with it, everything it needs is allowed.
+forwards() { lbcluster status --json | grep -qE '"ipvs": *true|"id": *"no-ipvs"'; }
+until_true "forwarderd says that it is ready" systemctl -q is-active forwarderd
+until_true "it forwards, or says that this kernel cannot" forwards
+lbcluster status --json | grep -qE '"id": *"(forward-failed|sysctls-not-set|owned-not-stored|forward-events-not-stored|services-not-served)"' &&
+    fail "forwarderd: it misses a right"
+pid=$(shown forwarderd MainPID)
+grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "forwarderd: new privileges are possible"
+grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "forwarderd: no system call filter"
+kill -9 "$pid"
+until_true "forwarderd, killed, is started again" another "$pid" forwarderd
 
 systemctl stop heartbeatd
 systemctl -q is-active healthd || fail "healthd went with heartbeatd"
