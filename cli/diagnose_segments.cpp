@@ -91,7 +91,7 @@ std::array<sock_filter, 12> make_filter(std::uint32_t first_port, std::uint32_t 
         /*  3 */ {if_equal, 0, 7, IPPROTO_TCP},
         /*  4 */ {BPF_LDX | BPF_B | BPF_MSH, 0, 0, 14},
         /*  5 */ {BPF_JMP | BPF_JA, 0, 0, 1},
-        /*  6 */ {BPF_LDX | BPF_W | BPF_IMM, 0, 0, v6_bytes},
+        /*  6 */ {BPF_LDX | BPF_IMM, 0, 0, v6_bytes},
         /*  7 */ {BPF_LD | BPF_H | BPF_IND, 0, 0, ethernet_bytes + 2},
         /*  8 */ {if_from, 0, 2, first_port},
         /*  9 */ {if_from, 1, 0, first_port + count},

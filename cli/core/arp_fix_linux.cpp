@@ -46,7 +46,6 @@ std::vector<std::string> protocols(const Fixable& service) {
 
 std::string take_address(const Fixable& service, FixMethod method) {
     const Device device = device_of(service, method);
-    const std::string vip = service.address.to_string();
     std::string out;
     if (!device.module.empty()) {
         out += "modprobe " + device.module + " 2>/dev/null || true  # it may be built in\nip link set " + device.name +
@@ -90,10 +89,11 @@ std::string redirects(const Fixable& service, const std::string& command) {
     const std::string rest = " -m comment --comment lbcluster-" + service.label + " -j REDIRECT\n";
     for (const std::string& protocol : protocols(service)) {
         if (all_ports(service)) {
-            out += to + protocol + rest;
+            out.append(to).append(protocol).append(rest);
             continue;
         }
-        for (const PortSpan& span : service.ports) out += to + protocol + " --dport " + span_text(span, ':') + rest;
+        for (const PortSpan& span : service.ports)
+            out.append(to).append(protocol).append(" --dport ").append(span_text(span, ':')).append(rest);
     }
     return out;
 }
@@ -115,9 +115,10 @@ std::string nftables_rules(const Fixable& service, bool undo) {
     for (const PortSpan& span : service.ports) ports += (ports.empty() ? "" : ", ") + span_text(span, '-');
     std::string rules;
     for (const std::string& protocol : protocols(service)) {
-        rules += "        " + family + " daddr " + service.address.to_string() + " " +
-                 (all_ports(service) ? "meta l4proto " + protocol : protocol + " dport { " + ports + " }") +
-                 " redirect\n";
+        rules.append("        ").append(family).append(" daddr ").append(service.address.to_string()).append(" ");
+        if (all_ports(service)) rules.append("meta l4proto ").append(protocol);
+        else rules.append(protocol).append(" dport { ").append(ports).append(" }");
+        rules += " redirect\n";
     }
     // Adding the table first makes deleting it succeed; all of it is one transaction.
     return "nft -f - <<'NFT'\n" + table + "\ndelete " + table + "\n" + table +

@@ -82,7 +82,7 @@ class Diagnose : public ::testing::Test {
     static Outcome on_server(const std::vector<std::string>& words) {
         std::vector<std::string> all{"arp-fix"};
         all.insert(all.end(), words.begin(), words.end());
-        const Outcome printed = lbcluster(all);
+        Outcome printed = lbcluster(all);
         if (!printed.ok()) return printed;
         return run(&lab_->host("rs1"), {"sh"}, printed.out, {}, slow_limit);
     }

@@ -152,6 +152,7 @@ TEST(ArpFix, EveryScriptReminds) {
 TEST(ArpFix, EveryShellScriptIsOne) {
     const auto parses = [](const std::string& text) {
         FILE* shell = ::popen("sh -n", "w");
+        if (shell == nullptr) return false;
         std::fwrite(text.data(), 1, text.size(), shell);
         return ::pclose(shell) == 0;
     };

@@ -44,6 +44,7 @@ class Layer4Command : public ::testing::Test {
                                  " --config-dir " + folder_ + " " + arguments + " 2>&1";
         Outcome outcome;
         FILE* pipe = ::popen(line.c_str(), "r");
+        if (pipe == nullptr) return outcome;
         std::array<char, 4096> part;
         while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) outcome.out.append(part.data(), n);
         const int status = ::pclose(pipe);
