@@ -34,11 +34,11 @@ class Diagnose : public ::testing::Test {
         spec.links = {};
         spec.timers = "keepalive: 300ms\ndeadtime: 4s\ninitdead: 4s";
         spec.floating_ips = {std::string("{address: ") + gateway + ", interface: eth2}"};
-        cluster_ = std::make_unique<Cluster>(*lab_, "/run/diagnose", spec,
-                                             service("dr", "10.77.0.210", "dr", "10.77.0.21") +
-                                                 service("dr6", "fd77::210", "dr", "fd77::21") +
-                                                 service("tun", "10.77.0.211", "tun", "10.77.0.21") +
-                                                 service("nat", "10.77.0.212", "nat", "10.80.0.21"));
+        cluster_ = std::make_unique<Cluster>(
+            *lab_, "/run/diagnose", spec,
+            service("dr", "10.77.0.210", "dr", "10.77.0.21") + service("dr6", "fd77::210", "dr", "fd77::21") +
+                service("tun", "10.77.0.211", "tun", "10.77.0.21") + service("tun6", "fd77::211", "tun", "fd77::21") +
+                service("nat", "10.77.0.212", "nat", "10.80.0.21"));
         rs1_ = std::make_unique<NameService>(lab_->host("rs1"), std::vector<std::uint16_t>{80});
         ready_ = wait_until(
             [] {
@@ -141,8 +141,9 @@ TEST_F(Diagnose, AServerThatAnswersForTheVirtualAddressIsNamed) {
 }
 
 TEST_F(Diagnose, TheTunnelScriptLetsClientsThrough) {
-    must_run_slowly(nullptr, {"modprobe", "ipip"});  // else the first packet loads it
+    for (const char* module : {"ipip", "ip6_tunnel"}) must_run_slowly(nullptr, {"modprobe", module});
     fix_and_undo("tun", "10.77.0.211", "tunnel");
+    fix_and_undo("tun6", "fd77::211", "tunnel");
 }
 
 TEST_F(Diagnose, AWrongGatewayIsFoundAndConnectionsAreShown) {
