@@ -37,7 +37,7 @@ TEST_F(UnderLoad, ServersThatDieAreLeftInTheTimeThatIsShown) {
     const NameService elsewhere(host("gw"), {8080});
     serve("ports: 80, fallback: {address: 10.77.0.1, port: 8080, method: snat}");
     ASSERT_TRUE(ipvs_loses("8080"));
-    const Load load(host("client"), {.address = vip, .limit = 1s}, clients);
+    const Load load(host("client"), {.address = vip, .limit = 3s}, clients);
     const TimePoint begun = Clock::now();
     ASSERT_TRUE(load.wait_attempts(100));
     EXPECT_TRUE(load.failures_since(begun).empty()) << text_of(load.since(begun), begun);
