@@ -107,6 +107,10 @@ void Invariants::on_fault(const FaultPlan& fault, bool begins) {
     const bool announcements =
         kind == FAULT_KIND_FILTER_ANNOUNCEMENTS && (!fault.fault.has_percent() || fault.fault.percent() > half);
     if (kind == FAULT_KIND_FILTER_ARP || announcements) filtered_at_ = world_now();
+    if (kind == FAULT_KIND_FAIL_TO_ADD) {
+        if (begins) refusing_.insert(fault.fault.node());
+        else if (const auto one = refusing_.find(fault.fault.node()); one != refusing_.end()) refusing_.erase(one);
+    }
     if (kind == FAULT_KIND_DISK_FULL) disk_was_full_ = true;
     if (kind == FAULT_KIND_SLOW_ADDRESSES) slowest_ = std::max(slowest_, to_duration(fault.fault.delay()));
     disturbed();
@@ -276,7 +280,7 @@ void Invariants::judge_both() {
 // Up, connected, asked to serve: nothing that the rules would hold against it.
 bool Invariants::could_serve(const Node& node) const {
     if (node.daemon() == nullptr || !node.daemon()->runs() || !node.machine().works()) return false;
-    if (node.machine().refuses_addresses()) return false;
+    if (refusing_.contains(node.name())) return false;
     if (node.daemon()->core().activity() == hb::ACTIVITY_STANDBY) return false;
     const Network* lan = world_.lan();
     if (lan == nullptr) return false;

@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -127,7 +128,8 @@ class Invariants : public Observer {
     Timer nobody_;
     Timer agreement_;
     Timer caches_;
-    std::optional<Instant> filtered_at_;  // announcements: begin or end of that
+    std::multiset<std::string> refusing_;  // nodes whose kernel is told to refuse new addresses
+    std::optional<Instant> filtered_at_;   // announcements: begin or end of that
 };
 
 }  // namespace lbcluster::sim

@@ -81,7 +81,6 @@ class Machine {
     // Its kernel answers for the address on a network where somebody could ask.
     [[nodiscard]] bool answers(const IpAddress& address) const;
     void refuse_addresses(bool on) { refuse_addresses_ = on; }
-    [[nodiscard]] bool refuses_addresses() const { return refuse_addresses_; }
     void set_lease_late(Duration most) { lease_late_ = most; }
 
     // ---- network ----

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tests/ipvs/single_node_test.hpp"
+#include "tests/ipvs/slow.hpp"
 #include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
@@ -91,6 +92,34 @@ TEST_F(Policies, AllPorts) {
             EXPECT_TRUE(answers(host("client"), question, {"rs2", "10.77.0.100"}));
         }
     }
+}
+
+// Of one-packet UDP the kernel remembers no client: each question is balanced by itself.
+TEST_F(Policies, OnePacketUdpIsNoConnection) {
+    const std::string vip = "10.77.0.237";
+    const NameService rs1(host("rs1"), {80});
+    const NameService rs2(host("rs2"), {80});
+    const Question question{.address = vip, .transport = Transport::udp};
+    const auto serve = [&](const std::string& more) {
+        put("virtual_services:\n" + by_dr(vip, "ports: 80, protocol: udp, scheduler: rr, " + more + always));
+        return ipvs_becomes(both) && ipvs_becomes("-r 10.77.0.21:");
+    };
+    const auto remembered = [&] {
+        const std::string all = must_run_slowly(&host("lb1"), {"ipvsadm", "-L", "-n", "-c"});
+        return all.find(vip) != std::string::npos;
+    };
+    ASSERT_TRUE(serve("one_packet: true, "));
+    ASSERT_TRUE(holds(vip));
+    EXPECT_TRUE(answers(host("client"), question, {"rs1", "10.77.0.100"}));
+    EXPECT_TRUE(answers(host("client"), question, {"rs2", "10.77.0.100"}));
+    EXPECT_FALSE(remembered());
+    ASSERT_TRUE(serve(""));
+    EXPECT_TRUE(wait_until(
+        [&] {
+            static_cast<void>(ask(host("client"), question));
+            return remembered();
+        },
+        60s, 100ms));
 }
 
 TEST_F(Policies, AFullServerGetsNoMore) {

@@ -66,7 +66,7 @@ TEST_F(Forward, AForwarderThatIsGoneIsToldAndMovesNothing) {
     if (HasFatalFailure()) return;
     for (const char* node : {"lb1", "lb2"}) pair().forwarderd(node).start();
     EXPECT_TRUE(alarms("lb1", "services-not-served", false));
-    pair().forwarderd("lb1").signal(SIGKILL);
+    pair().forwarderd("lb1").vanish();  // and is not started again
     EXPECT_TRUE(alarms("lb1", "services-not-served"));
     EXPECT_THAT(pair().cli("lb1", {"status"}).out, HasSubstr("forwarderd is gone"));
     EXPECT_FALSE(wait_until([&] { return pair().activity("lb1") != "active"; }, 4s, 100ms)) << "the kernel forwards on";

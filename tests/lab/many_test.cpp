@@ -71,7 +71,11 @@ class Many : public PairTest {
                     heartbeats_.at(node)->heartbeats().size());
         EXPECT_GT(heartbeats_.at(node)->heartbeats().size(), 10U);
         EXPECT_LE(gap, warntime + noise) << node;
-        EXPECT_EQ(counter_of(pair(), node, "late_loops"), late_before_.at(node)) << node;
+        // A loop counts as late after a keepalive (half of warntime). Was the prober late by as much, so was the
+        // machine.
+        if (noise < warntime / 2) {
+            EXPECT_EQ(counter_of(pair(), node, "late_loops"), late_before_.at(node)) << node;
+        }
     }
 
     // From the event "became-active" to the last address's first announcement; at most `most` in the first second.
