@@ -173,13 +173,21 @@ void Invariants::on_datagram(Node& node, const Datagram& datagram) {
     if (datagram.noise || !accepted || datagram.verdict != hb::Verdict::accepted) return;
     Seen& seen = seen_[&node];
     seen.heard = world_now();
-    if (datagram.message->activity() != hb::ACTIVITY_ACTIVE) return;
+    if (datagram.message->activity() != hb::ACTIVITY_ACTIVE) {
+        // It was active for a moment and is no more: what had waited in a stopped node's socket is read at once.
+        if (seen.heard_higher && datagram.message->sequence() > seen.higher_sequence) {
+            seen.heard_higher.reset();
+            judge_both();
+        }
+        return;
+    }
     seen.heard_active = world_now();
     const auto& claim = node.daemon()->core().claim();
     const hb::Claim& theirs = datagram.message->claim();
     const hb::ClaimValue other{theirs.term(), theirs.primary(), theirs.node()};
     if (!seen.heard_higher && both_since_ && claim && hb::beats(other, *claim)) {
         seen.heard_higher = world_now();
+        seen.higher_sequence = datagram.message->sequence();
         judge_both();
     }
 }
