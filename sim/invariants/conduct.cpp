@@ -1,6 +1,7 @@
 #include "sim/invariants/conduct.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/faults/faults.hpp"
 #include "sim/invariants/invariants.hpp"
@@ -218,9 +219,16 @@ bool Conduct::cut(const Node& from, const Node& to) const {
 void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     const Node* peer = world_.peer(node);
     const bool before = seen.routers_gone && seen.peer_gone;
-    const bool gone = peer->daemon() == nullptr || !peer->machine().works() || cut(*peer, node);
-    if (!gone && seen.peer_gone) seen.peer_back = world_now();
-    follow(seen.peer_gone, gone);
+    // Each direction by itself: one that mends as the other one breaks is no silence that a node could measure.
+    const bool off = peer->daemon() == nullptr || !peer->machine().works();
+    follow(seen.peer_deaf, off || cut(node, *peer));
+    follow(seen.peer_mute, off || cut(*peer, node));
+    const auto was_gone = std::exchange(seen.peer_gone, seen.peer_deaf ? seen.peer_deaf : seen.peer_mute);
+    if (seen.peer_deaf && seen.peer_mute) seen.peer_gone = std::min(*seen.peer_deaf, *seen.peer_mute);
+    if (was_gone && seen.peer_gone != was_gone) {
+        seen.peer_back = world_now();
+        seen.cut_off.cancel();
+    }
     const bool alone = seen.routers_gone && seen.peer_gone && runs(node) && node.serves() &&
                        !settings().ping_nodes.empty() && settings().isolation != hb::Isolation::hold;
     if (!alone) return seen.cut_off.cancel();

@@ -46,7 +46,9 @@ class Conduct : public Observer {
         std::optional<Instant> routers_unsure;  // since when not every path to a ping node is whole
         Instant routers_sure{};                 // begin of the whole time before that
         std::optional<Instant> routers_gone;    // since when it cannot reach any
-        std::optional<Instant> peer_gone;       // since when the peer cannot be heard
+        std::optional<Instant> peer_gone;       // since when the peer cannot be heard or cannot hear
+        std::optional<Instant> peer_deaf;       // the one of it
+        std::optional<Instant> peer_mute;       // and the other
         Instant peer_back{};                    // begin of the time before that in which it could
         Instant heard{};                        // when it had last heard the peer
         bool reaches = false;                   // a ping node, as far as it knows

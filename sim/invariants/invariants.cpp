@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include "sim/faults/faults.hpp"
 
@@ -162,6 +163,7 @@ void Invariants::on_note(Node& node, const hb::Note& note) {
     if (note.kind.starts_with("became-")) {
         seen.reason = !note.text.empty() && !note.inputs.empty();
         if (note.kind == "became-active") judge_claim(node, note.text);
+        if (note.kind == "became-passive") judge_yield(node, note.text);
     }
 }
 
@@ -354,6 +356,17 @@ void Invariants::judge_claim(Node& node, const std::string& text) {
         fail(3, node.name() + " took the addresses " + ms(world_now() - *seen.answered) +
                     " after the peer's kernel had answered for them");
     }
+}
+
+// Of two claims the one with the higher term wins, whatever the core's own comparison says.
+void Invariants::judge_yield(Node& node, const std::string& text) {
+    const std::string words = "is active with the higher claim (term ";
+    const std::size_t at = text.find(words);
+    const Seen& seen = seen_[&node];
+    if (at == std::string::npos || !seen.active_since || disk_was_full_) return;
+    const std::uint64_t term = std::strtoull(text.c_str() + at + words.size(), nullptr, 10);
+    if (term >= seen.term) return;
+    fail(6, node.name() + " with term " + std::to_string(seen.term) + " gives way to term " + std::to_string(term));
 }
 
 void Invariants::count_moves() {

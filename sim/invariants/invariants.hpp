@@ -93,6 +93,7 @@ class Invariants : public Observer {
     [[nodiscard]] bool could_serve(const Node& node) const;
     // ---- 3, 4, 10 ----
     void judge_claim(Node& node, const std::string& text);
+    void judge_yield(Node& node, const std::string& text);
     void count_moves();
     // ---- 5 ----
     void look_at_leftovers(Node& node);
