@@ -307,13 +307,14 @@ void Daemon::turn(bool unless_idle) {
     }
     tell_interfaces();
     core_->step(boottime_now(), actions_);
+    // Before anything is sent: what an offer leads to is told to the worker first.
+    if (core_->restraint() != restraint_) {
+        restraint_ = core_->restraint();
+        worker_->restrain(restraint_);
+    }
     carry_out();
     turning_ = false;
     arm_timer();
-    if (core_->cautious() != held_back_) {
-        held_back_ = core_->cautious();
-        worker_->hold_back(held_back_);
-    }
 }
 
 void Daemon::request_turn() {

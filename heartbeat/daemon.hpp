@@ -172,7 +172,7 @@ class Daemon {
     Heartbeat received_;
     bool turning_ = false;
     bool turn_requested_ = false;
-    bool held_back_ = false;
+    Restraint restraint_;
     bool publish_pending_ = false;
     bool reloading_ = false;
     bool reload_again_ = false;

@@ -117,6 +117,10 @@ bool Core::peer_dead() {
 
 bool Core::peer_alive() { return heard() && !peer_found_dead_ && !peer_dead(); }
 
+Restraint Core::restraint() const {
+    return {.put_nothing_back = cautious_until_.has_value(), .announce_nothing = cautious_until_ || offer_};
+}
+
 bool Core::peer_late() {
     if (!settings_.has_peer()) return false;
     return due((heard() ? session_.last_heard() : started_) + settings_.warntime);

@@ -28,6 +28,7 @@
 #include "heartbeat/core/probe_watch.hpp"
 #include "heartbeat/core/session.hpp"
 #include "heartbeat/core/types.hpp"
+#include "heartbeat/restraint.hpp"
 #include "lbcluster/state.pb.h"
 
 namespace lbcluster::heartbeat {
@@ -70,8 +71,9 @@ class Core {
 
     // The kernel has every address it shall have (or said why not) and no other one.
     [[nodiscard]] bool addresses_settled() const;
-    // Late by more than a deadtime not long ago: what happened meanwhile is not yet known.
-    [[nodiscard]] bool cautious() const { return cautious_until_.has_value(); }
+    // Late by more than a deadtime not long ago: what happened meanwhile is not yet known, the peer may have taken over.
+    // In a hand-over the peer announces, and a repeat of ours after that would lead clients back.
+    [[nodiscard]] Restraint restraint() const;
 
     // ---- what an operator sees ----
     [[nodiscard]] Activity activity() const { return activity_; }

@@ -148,10 +148,12 @@ void Core::run_takeover(Actions& out) {
         if (due(takeover_->offered + deadtime())) forget_takeover(out, "the offer of " + peer_name() + " ran out");
         return;
     }
+    const Handover& said = peer().handover();
+    const bool releasing = said.phase() == HANDOVER_RELEASING && said.number() == takeover_->number;
     if (takeover_->confirmed) {
         out.emplace_back(Announce{true});  // now nobody else answers: this one is heard by the last cache
         takeover_.reset();
-    } else if (due(activity_since_ + deadtime()) && !peer_active()) {
+    } else if (due(activity_since_ + deadtime()) && !peer_active() && !releasing) {
         // It gave its offer up, served on, and yields only now: caches may have learnt from it.
         out.emplace_back(Announce{});
         done_awaited_ = takeover_->number;

@@ -50,10 +50,14 @@ Heartbeat Core::build_heartbeat() {
     if (takeover_) say(takeover_->number, HANDOVER_ACCEPT, takeover_->since, takeover_->forced, "");
     else if (offer_) say(offer_->number, HANDOVER_OFFER, offer_->since, offer_->forced, word(offer_->purpose));
     else if (request_) say(request_->number, HANDOVER_REQUEST, request_->since, request_->forced, "");
-    else if (last_word_ && !due(last_word_until_)) {
-        // "Done" means that the addresses are gone from the kernel.
-        const bool gone = !wanted_ && addresses_.epoch == epoch_ && addresses_.complete;
-        if (last_word_->phase() != HANDOVER_DONE || gone) *m.mutable_handover() = *last_word_;
+    else if (last_word_) {
+        *m.mutable_handover() = *last_word_;
+        // "Done" means that the addresses are gone from the kernel; that may take longer than a last word lasts.
+        const bool done = last_word_->phase() == HANDOVER_DONE;
+        const bool gone = addresses_.epoch == epoch_ && addresses_.complete;
+        if (done && wanted_) m.clear_handover();
+        else if (done && !gone) m.mutable_handover()->set_phase(HANDOVER_RELEASING);
+        else if (due(last_word_until_)) m.clear_handover();
     }
     for (const std::string& name : tracked_interfaces()) {
         const auto found = interfaces_.find(name);

@@ -145,8 +145,8 @@ bool AddressKeeper::permitted(Instant now) const {
     return target_.lease.count() == 0 || now <= target_.permit_until || now.time_since_epoch().count() <= permit_until_;
 }
 
-void AddressKeeper::hold_back(bool on) {
-    hold_back_ = on;
+void AddressKeeper::restrain(Restraint restraint) {
+    restraint_ = restraint;
     schedule();
 }
 
@@ -268,7 +268,8 @@ void AddressKeeper::arm(Instant now) {
     for (const auto& [address, entry] : entries_)
         if (entry.retry_at > now) wait = std::min(wait, entry.retry_at - now);
     if (compare_due_ || pending()) wait = std::min<Duration>(wait, retry_after);
-    if (const Instant next = schedule_.next(); next != Instant::max() && !hold_back_) wait = std::min(wait, next - now);
+    if (const Instant next = schedule_.next(); next != Instant::max() && !restraint_.announce_nothing)
+        wait = std::min(wait, next - now);
     timer_.expires_after(std::max<Duration>(wait, 1ms));
     timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error) schedule();
@@ -415,7 +416,7 @@ bool AddressKeeper::add_chunk(Instant now) {
     for (auto it = entries_.begin(); it != entries_.end() && load < chunk_weight; ++it) {
         Entry& entry = it->second;
         if (entry.in_kernel || entry.conflict || entry.lapsed || entry.retry_at > now) continue;
-        if (hold_back_ && entry.was_held) continue;
+        if (restraint_.put_nothing_back && entry.was_held) continue;
         const auto link = links_.find(it->first.interface);
         if (link == links_.end()) continue;
         entry.ifindex = link->second.index;
@@ -539,7 +540,7 @@ bool AddressKeeper::lease_over(const Entry& entry, Instant now) const {
 void AddressKeeper::lapse_and_claim(Instant now) {
     lapse_checked_ = now;
     if (!target_.wanted || target_.lease.count() == 0) return;
-    const bool claiming = !hold_back_ && permitted(now);
+    const bool claiming = !restraint_.put_nothing_back && permitted(now);
     for (auto& [address, entry] : entries_) {
         if (entry.lapsed || entry.conflict) continue;
         if (lease_over(entry, now)) {
@@ -561,7 +562,7 @@ void AddressKeeper::set_problem(Entry& entry, const std::string& problem) {
 // ---- announcing ----
 
 bool AddressKeeper::announce_chunk(Instant now) {
-    if (hold_back_) return false;  // the peer may have taken over meanwhile
+    if (restraint_.announce_nothing) return false;
     const auto due = schedule_.take(now, announce_addresses);
     if (due.empty()) return false;
     if (!options_.ping_nodes.empty() && (neighbors_at_ == Instant{} || now - neighbors_at_ >= neighbors_every)) {

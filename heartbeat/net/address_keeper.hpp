@@ -34,7 +34,7 @@ class AddressKeeper {
 
     void set_target(AddressTarget target);
     void permit(Instant until);  // from any thread
-    void hold_back(bool on);
+    void restrain(Restraint restraint);
     void announce_all(bool paced = false);
     void set_options(WorkerOptions options);
     void resync();
@@ -105,7 +105,7 @@ class AddressKeeper {
     AddressTarget target_;
     Instant target_at_{};
     std::optional<Duration> took_;
-    bool hold_back_ = false;
+    Restraint restraint_;
     std::atomic<Instant::rep> permit_until_{0};
     std::atomic<bool> permit_wanted_{false};
     Instant lapse_checked_{};

@@ -63,8 +63,9 @@ void AddressWorker::set_target(AddressTarget target) {
 
 void AddressWorker::permit(Instant until) { keeper_->permit(until); }
 
-void AddressWorker::hold_back(bool on) {
-    boost::asio::post(*io_, [this, on] { keeper_->hold_back(on); });
+void AddressWorker::restrain(Restraint restraint) {
+    keeper_->sender().mute(restraint.announce_nothing);
+    boost::asio::post(*io_, [this, restraint] { keeper_->restrain(restraint); });
 }
 
 void AddressWorker::announce(bool paced) {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "heartbeat/net/announce_schedule.hpp"
+#include "heartbeat/restraint.hpp"
 #include "lbcluster/base/address.hpp"
 #include "lbcluster/base/result.hpp"
 #include "lbcluster/base/time.hpp"
@@ -86,8 +87,8 @@ class AddressWorker {
 
     void set_target(AddressTarget target);
     void permit(Instant until);
-    // While the daemon is late: what others removed is not put back, and nothing is announced.
-    void hold_back(bool on);
+    // Silence is at once; the rest after the work that is under way.
+    void restrain(Restraint restraint);
     // All addresses held, first round and repeats; `paced`: from the first repeat on, within the rate.
     void announce(bool paced = false);
     void set_options(WorkerOptions options);

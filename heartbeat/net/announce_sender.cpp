@@ -69,7 +69,7 @@ std::vector<net::OutgoingFrame> AnnounceSender::take() {
     std::vector<net::OutgoingFrame> out;
     Queue& queue = first_.empty() ? then_ : first_;
     while (!queue.empty() && out.size() < frames_per_call) {
-        if (queue.front().until >= now) out.push_back(std::move(queue.front().frame));
+        if (queue.front().until >= now && !muted_) out.push_back(std::move(queue.front().frame));
         queue.pop_front();
     }
     return out;

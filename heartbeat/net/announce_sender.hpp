@@ -6,6 +6,7 @@
 // and clear() lets nothing out that was queued before. send() and clear() belong to one thread.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -29,6 +30,8 @@ class AnnounceSender {
     void send(std::vector<net::OutgoingFrame> first, std::vector<net::OutgoingFrame> then);
     // Waits for the system call that may be under way.
     void clear();
+    // From any thread: from now on nothing leaves, and what was queued is dropped.
+    void mute(bool on) { muted_ = on; }
 
     // Waits until the first frame of every address has left, at most `limit`.
     void flush_first(Duration limit);
@@ -56,6 +59,7 @@ class AnnounceSender {
     bool sending_ = false;
     bool sending_first_ = false;
     bool ending_ = false;
+    std::atomic<bool> muted_{false};
     std::thread thread_;
 };
 

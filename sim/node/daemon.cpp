@@ -135,13 +135,13 @@ void Daemon::turn() {
     drain();
     tell_interfaces();
     core_->step(machine_.now(), actions_);
+    if (core_->restraint() != restraint_) {
+        restraint_ = core_->restraint();
+        keeper_.restrain(restraint_);
+    }
     carry_out();
     turning_ = false;
     if (core_->activity() != activity_) observer_.on_activity(node_, std::exchange(activity_, core_->activity()));
-    if (core_->cautious() != held_back_) {
-        held_back_ = core_->cautious();
-        keeper_.hold_back(held_back_);
-    }
     observer_.on_turn(node_);
     arm();
 }

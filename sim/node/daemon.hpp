@@ -137,7 +137,7 @@ class Daemon {
     std::optional<heartbeat::SetAddresses> wanted_;
     Instant permit_{};
     std::uint64_t next_command_ = 1;
-    bool held_back_ = false;
+    heartbeat::Restraint restraint_;
     bool stopped_ = false;
     bool disk_full_ = false;
     bool turning_ = false;

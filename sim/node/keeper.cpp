@@ -76,8 +76,8 @@ void Keeper::permit(Instant until) {
     if (missing || !verified_) wake(Duration{0});
 }
 
-void Keeper::hold_back(bool on) {
-    hold_back_ = on;
+void Keeper::restrain(heartbeat::Restraint restraint) {
+    restraint_ = restraint;
     wake(Duration{0});
 }
 
@@ -185,7 +185,7 @@ void Keeper::check_leases(Instant now) {
             entry.lapsed = true;
             report_due_ = true;
             schedule_.stop(address);
-        } else if (!entry.in_kernel && !hold_back_ && now <= permit_) {
+        } else if (!entry.in_kernel && !restraint_.put_nothing_back && now <= permit_) {
             entry.claimed_at = now;
         }
     }
@@ -230,7 +230,7 @@ bool Keeper::add_one(Instant now) {
     if (!permitted(now)) return false;
     for (auto& [address, entry] : entries_) {
         if (entry.in_kernel || entry.lapsed || entry.retry_at > now || !entry.there) continue;
-        if (hold_back_ && entry.was_held) continue;
+        if (restraint_.put_nothing_back && entry.was_held) continue;
         busy_ = true;
         verified_ = false;
         work_.set(cost(entry), [this, address = address, epoch = target_.epoch] {
@@ -285,13 +285,14 @@ Instant Keeper::next(Instant now) const {
         }
         if (!entry.in_kernel && !entry.problem.empty()) at = std::min(at, entry.retry_at);
     }
-    at = std::min(at, schedule_.next());
+    if (!restraint_.announce_nothing) at = std::min(at, schedule_.next());
     return at == Instant::max() ? at : std::max(at, now + 1us);
 }
 
 // ---- announcing ----
 
 void Keeper::announce(Instant now) {
+    if (restraint_.announce_nothing) return;
     for (const auto& due : schedule_.take(now, announce_addresses)) send_announcement(due);
 }
 

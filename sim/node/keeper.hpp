@@ -16,6 +16,7 @@
 
 #include "heartbeat/core/types.hpp"
 #include "heartbeat/net/announce_schedule.hpp"
+#include "heartbeat/restraint.hpp"
 #include "sim/world/machine.hpp"
 
 namespace lbcluster::sim {
@@ -43,7 +44,7 @@ class Keeper {
     void set_options(heartbeat::AnnounceSchedule::Settings announce, std::vector<IpAddress> ping_nodes);
     void set_target(Target target, Instant permit);
     void permit(Instant until);
-    void hold_back(bool on);
+    void restrain(heartbeat::Restraint restraint);
     void announce_all(bool paced);
     // SIGSTOP and SIGCONT; or the whole machine stood still.
     void stop();
@@ -93,7 +94,7 @@ class Keeper {
     bool have_target_ = false;
     Target target_;
     Instant permit_{};
-    bool hold_back_ = false;
+    heartbeat::Restraint restraint_;
     bool stopped_ = false;
     bool busy_ = false;  // a change of an address is under way
     std::map<IpAddress, Entry> entries_;

@@ -97,10 +97,17 @@ TEST(Handover, AddressesAreAnnouncedBeforeTheOldActiveLetsGo) {
     Pair p;
     settle(p);
     const unsigned before = p.nodes[1].announces;
+    EXPECT_FALSE(p.nodes[0].core->restraint().announce_nothing);
     p.command(1, CommandKind::activate);
-    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 1s));
+    ASSERT_TRUE(p.run_until([&] { return p.nodes[1].announces > before || p.active(1); }, 1s));
     EXPECT_GE(p.nodes[1].announces, before + 1);
     EXPECT_TRUE(p.holds(0));
+    // A repeat of the old one, which is due at any time, would lead clients back.
+    EXPECT_TRUE(p.nodes[0].core->restraint().announce_nothing);
+    EXPECT_FALSE(p.nodes[0].core->restraint().put_nothing_back);
+    EXPECT_FALSE(p.nodes[1].core->restraint().announce_nothing);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && !p.holds(0); }, 1s));
+    EXPECT_EQ(p.nodes[0].core->restraint(), Restraint{});
 }
 
 TEST(Handover, StandbyAndBack) {
@@ -154,10 +161,13 @@ TEST(Handover, AnUnansweredOfferChangesNothing) {
     settle(p);
     p.passes = [](std::size_t from, std::uint32_t) { return from == 1; };  // the offer is not heard
     p.command(0, CommandKind::standby);
+    const unsigned before = p.nodes[0].announces;
     p.run(3s);
     EXPECT_TRUE(p.active(0));
     EXPECT_EQ(p.nodes[0].answers.back().exit_code, 5U);
     EXPECT_EQ(p.nobody_answered, Duration{0});
+    EXPECT_FALSE(p.nodes[0].core->restraint().announce_nothing);
+    EXPECT_GT(p.nodes[0].announces, before);
 }
 
 TEST(Handover, ToTheFitterOneButNotForAHiccup) {
@@ -311,8 +321,9 @@ TEST(Handover, ASlowRemovalIsConfirmedWhenItIsOver) {
     p.command(1, CommandKind::activate);
     ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 6s));
     ASSERT_TRUE(p.holds(0));
-    p.run(3s);
     const unsigned announces = p.nodes[1].announces;
+    p.run(3s);
+    EXPECT_EQ(p.nodes[1].announces, announces) << "the old one is still removing";
     ASSERT_TRUE(p.run_until([&] { return !p.holds(0); }, 2s));
     // The lease of the old one ends before its removal is reported.
     EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > announces; }, 1500ms));

@@ -137,11 +137,11 @@ TEST_F(Worker, HeldBackWhileTheDaemonIsLate) {
     const KernelAddress one = here("10.0.1.1/16");
     worker_->set_target(target({one}, true, 5s));
     ASSERT_TRUE(run([&] { return complete(); }));
-    worker_->hold_back(true);
+    worker_->restrain({true, true});
     sh("ip addr del 10.0.1.1/16 dev here");
     EXPECT_FALSE(run([&] { return !removed_.empty() && in_kernel(one); }, 300ms));
     EXPECT_FALSE(removed_.empty());
-    worker_->hold_back(false);
+    worker_->restrain({});
     EXPECT_TRUE(run([&] { return in_kernel(one); }));
 }
 
@@ -282,13 +282,13 @@ TEST_F(Worker, AnnouncesNothingWhileTheDaemonIsLate) {
     wanted.announce = true;
     worker_->set_target(wanted);
     ASSERT_TRUE(run([&] { return complete() && announced(); }));
-    worker_->hold_back(true);
+    worker_->restrain({true, true});
     EXPECT_FALSE(run([&] { return false; }, 50ms));
     announced();
     seen = 0;
     worker_->announce();
     EXPECT_FALSE(run(announced, 800ms)) << "the repeats after 100 and 500 ms were due as well";
-    worker_->hold_back(false);
+    worker_->restrain({});
     EXPECT_TRUE(run(announced));
 }
 
