@@ -63,18 +63,48 @@ class Many : public PairTest {
         EXPECT_EQ(right, pair().spec().floating_ips.size()) << "addresses answered by " << node << " alone";
     }
 
-    // Between two heartbeats of a node never more than warntime (the peer would call it late).
-    void expect_no_late_heartbeat(const std::string& node, Nanoseconds warntime) {
+    // Between two heartbeats of a node never more than warntime (the peer would call it late), and no late loop. Empty
+    // if so.
+    std::string late_heartbeat(const std::string& node, Nanoseconds warntime) {
         const Nanoseconds gap = heartbeats_.at(node)->longest_heartbeat_gap();
-        const Nanoseconds noise = prober_->report().own_lateness;
-        std::printf("    %s: longest gap between heartbeats %.1f ms of %zu\n", node.c_str(), in_ms(gap.count()),
-                    heartbeats_.at(node)->heartbeats().size());
+        const Nanoseconds noise = std::max(prober_->report().own_lateness, witness_.latest());
+        const std::uint64_t late = counter_of(pair(), node, "late_loops") - late_before_.at(node);
+        std::printf(
+            "    %s: longest gap between heartbeats %.1f ms of %zu, %llu late loops, a processor away for %.1f ms\n",
+            node.c_str(), in_ms(gap.count()), heartbeats_.at(node)->heartbeats().size(),
+            static_cast<unsigned long long>(late), in_ms(witness_.latest().count()));
         EXPECT_GT(heartbeats_.at(node)->heartbeats().size(), 10U);
-        EXPECT_LE(gap, warntime + noise) << node;
+        if (gap > warntime + noise) return node + ": a heartbeat after " + std::to_string(in_ms(gap.count())) + " ms";
         // A loop counts as late after a keepalive (half of warntime). Was the prober late by as much, so was the
         // machine.
-        if (noise < warntime / 2) {
-            EXPECT_EQ(counter_of(pair(), node, "late_loops"), late_before_.at(node)) << node;
+        if (late > 0 && noise < warntime / 2) return node + ": a late loop";
+        return "";
+    }
+
+    // Of a node that hands over nothing may be heard of an address that the other one has announced: it would lead
+    // clients back for a second.
+    void expect_nothing_taken_back(const std::string& to) const {
+        std::map<std::string, std::int64_t> told;
+        for (const auto& one : announced_.at(to)->announcements()) told.try_emplace(one.address, one.time_ns);
+        std::size_t wrong = 0;
+        std::size_t of_the_old = 0;
+        for (const auto& one : announced_.at(to == "lb1" ? "lb2" : "lb1")->announcements()) {
+            const auto known = told.find(one.address);
+            wrong += known != told.end() && one.time_ns > known->second ? 1U : 0U;
+            ++of_the_old;
+        }
+        std::printf("    the old one announced %zu times meanwhile\n", of_the_old);
+        EXPECT_EQ(wrong, 0U) << "announcements by the old one after the new one's";
+    }
+
+    // Who claimed the address when.
+    void tell_announcements(const std::string& address) const {
+        for (const auto& [node, sent] : announced_) {
+            for (const SentPackets::Announcement& one : sent->announcements()) {
+                if (one.address == address)
+                    std::printf("    %s announced %s at %.1f ms\n", node.c_str(), address.c_str(),
+                                in_ms(one.time_ns % 1000000000000));
+            }
         }
     }
 
@@ -106,17 +136,31 @@ class Many : public PairTest {
     void by_command(unsigned v4, unsigned v6, const std::string& timers, Nanoseconds warntime, std::size_t most) {
         start_many(v4, v6, timers);
         if (HasFatalFailure()) return;
-        const Outcome outcome = pair().cli("lb2", {"activate"});
+        // A processor that was away as long as a loop must be to be late says nothing about us, unless we are what kept
+        // it (the kernel at work for us): then it is so each time.
+        constexpr int tries_max = 5;
+        for (int tries = 1; tries <= tries_max; ++tries) {
+            if (tries > 1) settle();
+            move_to(tries % 2 == 1 ? "lb2" : "lb1", warntime, most);
+            if (HasFailure() || witness_.latest() < warntime / 2) return;
+        }
+        ADD_FAILURE() << "a processor was away for " << in_ms(witness_.latest().count()) << " ms at every move";
+    }
+
+    void move_to(const std::string& to, Nanoseconds warntime, std::size_t most) {
+        const Outcome outcome = pair().cli(to, {"activate"});
         ASSERT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
-        ASSERT_TRUE(pair().wait_settled("lb2", 5s));
+        ASSERT_TRUE(pair().wait_settled(to, 5s));
         std::this_thread::sleep_for(1200ms);
-        expect_all_answer("lb2");
+        expect_all_answer(to);
         expect_nobody_noticed();
         const ProbeReport last = last_->report();
         EXPECT_EQ(last.lost, 0U) << last_v4 << ": " << last.text();
-        for (const std::string node : {"lb1", "lb2"}) expect_no_late_heartbeat(node, warntime);
-        report_announcements("lb2", most);
-        EXPECT_EQ(pair().activity("lb2"), "active");
+        if (last.lost > 0) tell_announcements(last_v4);
+        for (const std::string node : {"lb1", "lb2"}) EXPECT_EQ(late_heartbeat(node, warntime), "");
+        report_announcements(to, most);
+        expect_nothing_taken_back(to);
+        EXPECT_EQ(pair().activity(to), "active");
     }
 
     void by_crash(unsigned v4, unsigned v6, const std::string& timers, Nanoseconds limit, Nanoseconds warntime,
@@ -133,7 +177,7 @@ class Many : public PairTest {
         std::this_thread::sleep_for(1200ms);
         expect_all_answer("lb2");
         expect_never_two();
-        expect_no_late_heartbeat("lb2", warntime);
+        EXPECT_EQ(late_heartbeat("lb2", warntime), "");
         report_announcements("lb2", most);
     }
 
