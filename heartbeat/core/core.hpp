@@ -26,9 +26,9 @@
 #include "heartbeat/core/conflict_check.hpp"
 #include "heartbeat/core/ping_watch.hpp"
 #include "heartbeat/core/probe_watch.hpp"
+#include "heartbeat/core/restraint.hpp"
 #include "heartbeat/core/session.hpp"
 #include "heartbeat/core/types.hpp"
-#include "heartbeat/restraint.hpp"
 #include "lbcluster/state.pb.h"
 
 namespace lbcluster::heartbeat {
@@ -71,8 +71,8 @@ class Core {
 
     // The kernel has every address it shall have (or said why not) and no other one.
     [[nodiscard]] bool addresses_settled() const;
-    // Late by more than a deadtime not long ago: what happened meanwhile is not yet known, the peer may have taken over.
-    // In a hand-over the peer announces, and a repeat of ours after that would lead clients back.
+    // Late by more than a deadtime not long ago: what happened meanwhile is not yet known, the peer may have taken
+    // over. In a hand-over the peer announces, and a repeat of ours after that would lead clients back.
     [[nodiscard]] Restraint restraint() const;
 
     // ---- what an operator sees ----

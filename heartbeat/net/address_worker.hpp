@@ -19,8 +19,8 @@
 #include <thread>
 #include <vector>
 
+#include "heartbeat/core/restraint.hpp"
 #include "heartbeat/net/announce_schedule.hpp"
-#include "heartbeat/restraint.hpp"
 #include "lbcluster/base/address.hpp"
 #include "lbcluster/base/result.hpp"
 #include "lbcluster/base/time.hpp"

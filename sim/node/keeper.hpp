@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "heartbeat/core/restraint.hpp"
 #include "heartbeat/core/types.hpp"
 #include "heartbeat/net/announce_schedule.hpp"
-#include "heartbeat/restraint.hpp"
 #include "sim/world/machine.hpp"
 
 namespace lbcluster::sim {
