@@ -40,15 +40,9 @@ Fixable fixable_of(const Context& context, const config::ClusterConfig& cluster,
         const auto address = IpPrefix::parse(one.address());
         if (address && one.enabled()) out.gateways.push_back(address->address);
     }
-    const auto facts = machine_facts(context);
-    if (!facts) return out;
-    for (const config::LocalInterface& interface : facts->interfaces) {
-        for (const IpPrefix& network : interface.addresses) {
-            const bool one_address = network.length == (network.address.is_v4() ? 32 : 128);
-            if (one_address || network.address.is_loopback()) continue;
-            out.networks.push_back(network);
-            if (network.contains(out.address)) out.network_bits = std::max(out.network_bits, network.length);
-        }
+    out.networks = own_networks(context);
+    for (const IpPrefix& network : out.networks) {
+        if (network.contains(out.address)) out.network_bits = std::max(out.network_bits, network.length);
     }
     return out;
 }

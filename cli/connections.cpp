@@ -242,11 +242,7 @@ void run(Context& context, const Options& options) {
         fail(context, code == EACCES || code == EPERM ? exit_refused : exit_failed, read.error());
         return;
     }
-    std::vector<IpPrefix> networks;
-    if (const auto facts = machine_facts(context)) {
-        for (const config::LocalInterface& one : facts->interfaces)
-            networks.insert(networks.end(), one.addresses.begin(), one.addresses.end());
-    }
+    const std::vector<IpPrefix> networks = own_networks(context);
     for (std::size_t i = 0; i < report.services.size(); ++i) {
         if (only && i != *only) continue;
         report.shown.push_back(i);

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "change.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/services.hpp"
@@ -76,6 +77,19 @@ ServiceFacts plain_facts(const config::VirtualService& service) {
         facts.at = {*address, config::port_of(service, *server)};
         facts.offline = config::effective_state(*server, now_ms) != config::SERVER_STATE_ONLINE;
         out.servers.push_back(std::move(facts));
+    }
+    return out;
+}
+
+std::vector<IpPrefix> own_networks(const Context& context) {
+    std::vector<IpPrefix> out;
+    const auto facts = machine_facts(context);
+    if (!facts) return out;
+    for (const config::LocalInterface& interface : facts->interfaces) {
+        for (const IpPrefix& network : interface.addresses) {
+            const bool one_address = network.length == (network.address.is_v4() ? 32 : 128);
+            if (!one_address && !network.address.is_loopback()) out.push_back(network);
+        }
     }
     return out;
 }

@@ -22,6 +22,8 @@ Forwarding forwarding_of(const config::VirtualService& service);
 KnownService known_service(const config::VirtualService& service, std::uint32_t mark);
 // The service without what has to be looked at.
 ServiceFacts plain_facts(const config::VirtualService& service);
+// The networks this machine is in: no loopback, no single addresses.
+std::vector<IpPrefix> own_networks(const Context& context);
 
 // What forwarderd tells of the services, by label; empty if it does not answer.
 using ForwardServices = std::map<std::string, bus::ForwardService>;

@@ -18,6 +18,7 @@
 
 #include "commands.hpp"
 #include "context.hpp"
+#include "layer4_view.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/bus/client.hpp"
 #include "lbcluster/bus/request.hpp"
@@ -106,12 +107,16 @@ void add_healthd(const Context& context, StatusView& view) {
 void add_forwarderd(const Context& context, StatusView& view) {
     const std::string socket = context.paths.socket_of("forwarderd");
     const auto fetched = bus::fetch_all(socket, "forward", neighbour_time);
-    const auto services = fetched.ok() ? bus::fetch(socket, "service/", neighbour_time) : fetched.error();
-    if (fetched.ok() && services.ok()) {
+    const auto forwarded = fetched.ok() ? bus::fetch(socket, "service/", neighbour_time) : fetched.error();
+    if (fetched.ok() && forwarded.ok()) {
         for (const bus::Item& item : fetched->items) take(view, item);
-        for (const bus::Item& item : *services) take(view, item);
+        for (const bus::Item& item : *forwarded) take(view, item);
         view.daemons.push_back({"forwarderd", true, false, fetched->server.version()});
-    } else if (fetched.ok() || fetched.error().code != ENOENT) {
+        return;
+    }
+    const auto& services = view.cluster.virtual_services();
+    const bool needed = std::any_of(services.begin(), services.end(), is_layer4);
+    if (fetched.ok() || fetched.error().code != ENOENT || needed) {
         view.daemons.push_back({"forwarderd", bus::listens(socket), true, ""});
     }
 }

@@ -96,7 +96,6 @@ class Daemon {
     void publish_service(std::size_t service);
     void add_alarms(bus::ForwardStatus& out);
     void publish_config();
-    void note(const char* kind, const char* severity, std::string text);
     void note_drift(std::size_t more);
 
     boost::asio::io_context& io_;

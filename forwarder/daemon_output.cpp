@@ -114,10 +114,11 @@ void Daemon::log_outcome(const Outcome& outcome) {
     if (error == last_error_) return;
     if (error.empty()) {
         spdlog::info("all of layer 4 is in the kernel as wanted");
-        note("forward-works", "info", "all of layer 4 is in the kernel as wanted again");
+        events_->note(setup_.node, "forward-works", "info", "all of layer 4 is in the kernel as wanted again");
     } else {
         spdlog::error("{}", error);
-        if (last_error_.empty()) note("forward-failed", "alarm", "layer 4 is not as wanted: " + error);
+        if (last_error_.empty())
+            events_->note(setup_.node, "forward-failed", "alarm", "layer 4 is not as wanted: " + error);
     }
     last_error_ = error;
 }
@@ -316,18 +317,8 @@ void Daemon::note_drift(std::size_t more) {
     }
     drift_noted_ms_ = drift_ms_;
     const std::uint64_t before = std::exchange(drifts_untold_, 0);
-    note("drift", "warning",
-         drift_ + "; put right" + (before > 0 ? "; " + std::to_string(before) + " others before" : ""));
-}
-
-void Daemon::note(const char* kind, const char* severity, std::string text) {
-    bus::Event event;
-    event.set_time_ms(realtime_ms_now());
-    event.set_node(setup_.node);
-    event.set_kind(kind);
-    event.set_severity(severity);
-    event.set_text(std::move(text));
-    events_->add(std::move(event));
+    events_->note(setup_.node, "drift", "warning",
+                  drift_ + "; put right" + (before > 0 ? "; " + std::to_string(before) + " others before" : ""));
 }
 
 void Daemon::publish_config() {

@@ -123,10 +123,10 @@ Result<void> Daemon::open() {
     apply(std::move(loaded.setup));
     chronicle_.begin();
     if (!config_error_.empty()) {
-        note("config-refused", "warning",
-             std::string("healthd started with a configuration that is not valid, ") +
-                 (setup_.digest.empty() ? "and waits for a good one: " : "and uses the last good one: ") +
-                 config_error_);
+        events_->note(setup_.node, "config-refused", "warning",
+                      std::string("healthd started with a configuration that is not valid, ") +
+                          (setup_.digest.empty() ? "and waits for a good one: " : "and uses the last good one: ") +
+                          config_error_);
     }
     return {};
 }
@@ -344,8 +344,8 @@ void Daemon::finish_reload(Loaded loaded, const std::vector<bus::Server::Respond
     if (ended_) return;
     if (loaded.error != config_error_ && !loaded.usable) {
         spdlog::error("configuration refused, the old one stays in force: {}", loaded.error);
-        note("config-refused", "warning",
-             "healthd refused the configuration, the old one stays in force: " + loaded.error);
+        events_->note(setup_.node, "config-refused", "warning",
+                      "healthd refused the configuration, the old one stays in force: " + loaded.error);
     }
     config_error_ = loaded.error;
     if (loaded.usable) {
@@ -410,11 +410,11 @@ void Daemon::apply(Setup setup) {
     for (const Server& server : servers_) publish(server);
     publish_config();
     if (another) {
-        note("config-applied", "info",
-             "healthd: " +
-                 (setup_.revision == 0 ? "the edited configuration"
-                                       : "configuration revision " + std::to_string(setup_.revision)) +
-                 " is in force, with " + std::to_string(servers_.size()) + " servers to check");
+        events_->note(setup_.node, "config-applied", "info",
+                      "healthd: " +
+                          (setup_.revision == 0 ? "the edited configuration"
+                                                : "configuration revision " + std::to_string(setup_.revision)) +
+                          " is in force, with " + std::to_string(servers_.size()) + " servers to check");
     }
 }
 

@@ -110,7 +110,6 @@ class Daemon {
     void fill_ages(bus::Item& item) const;
     void publish_health();
     void publish_config();
-    void note(const char* kind, const char* severity, std::string text);
     void write_history(bool ending = false);
     void remember();
     [[nodiscard]] std::uint64_t realtime_ms(Instant at) const;

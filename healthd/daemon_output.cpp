@@ -267,18 +267,6 @@ void Daemon::publish_config() {
 
 // ---- history ----
 
-void Daemon::note(const char* kind, const char* severity, std::string text) {
-    constexpr std::size_t bytes_max = 2000;  // a configuration may have many faults
-    if (text.size() > bytes_max) text = text.substr(0, bytes_max) + " ...";
-    bus::Event event;
-    event.set_time_ms(realtime_ms_now());
-    event.set_node(setup_.node);
-    event.set_kind(kind);
-    event.set_severity(severity);
-    event.set_text(std::move(text));
-    events_->add(std::move(event));
-}
-
 void Daemon::write_history(bool ending) {
     const Instant now = boottime_now();
     chronicle_.on_excused(now, realtime_ms_now(), core_->counters().excused, core_->last_excuse());

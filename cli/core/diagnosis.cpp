@@ -37,7 +37,7 @@ void judge_node(const Facts& facts, Findings& out) {
         out.push_back({"no-ipvs", Severity::alarm, "", "",
                        "this kernel has no IPVS, so no service of layer 4 is served here: " + facts.no_ipvs,
                        "modprobe ip_vs\nif there is no such module: install a kernel that has it (Debian: "
-                       "linux-image-amd64), or use method: proxy"});
+                       "linux-image-amd64)"});
     }
     judge_daemons(facts, out);
     for (const AlarmFacts& alarm : facts.alarms) {

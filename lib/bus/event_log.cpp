@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "lbcluster/base/clock.hpp"
 #include "lbcluster/bus/event_file.hpp"
 
 namespace lbcluster::bus {
@@ -48,6 +49,18 @@ void EventLog::add(Event event) {
             error_ = error;
         });
     });
+}
+
+void EventLog::note(const std::string& node, const char* kind, const char* severity, std::string text) {
+    constexpr std::size_t bytes_max = 2000;  // a configuration may have many faults
+    if (text.size() > bytes_max) text = text.substr(0, bytes_max) + " ...";
+    Event event;
+    event.set_time_ms(realtime_ms_now());
+    event.set_node(node);
+    event.set_kind(kind);
+    event.set_severity(severity);
+    event.set_text(std::move(text));
+    add(std::move(event));
 }
 
 void EventLog::show(const Event& event) {

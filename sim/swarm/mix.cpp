@@ -344,6 +344,7 @@ class Drawer {
                 return;
             }
             case 4: {  // every heartbeat path, and loss on the LAN
+                if (std::find(mix_.links.begin(), mix_.links.end(), "lan") == mix_.links.end()) unseen_dual(at);
                 for (const std::string& link : mix_.links) {
                     Fault& cut = add(link == "lan" ? FAULT_KIND_LOSS : FAULT_KIND_CUT, at);
                     cut.set_network(link);
@@ -368,6 +369,26 @@ class Drawer {
                 return;
             }
         }
+    }
+
+    // Where the LAN carries no heartbeats: the two do not see each other there for so long that the passive one claims
+    // as well. Afterwards only ARP tells that both serve, and for longer than the rules allow it to last
+    // (look_at_kernels()).
+    void unseen_dual(Duration at) {
+        const Duration apart = 4 * mix_.timers.deadtime;
+        for (const bool first : {true, false}) {
+            Fault& cut = add(FAULT_KIND_CUT, at);
+            cut.set_network("lan");
+            cut.set_from(first ? nodes[0] : nodes[1]);
+            cut.set_to(first ? nodes[1] : nodes[0]);
+            *cut.mutable_for_() = from_duration(apart);
+        }
+        for (const std::string& link : mix_.links) {
+            Fault& cut = add(FAULT_KIND_CUT, at);
+            cut.set_network(link);
+            *cut.mutable_for_() = from_duration(apart + 3 * mix_.timers.deadtime + 15s);
+        }
+        mix_.heal = std::max(mix_.heal, at + apart + 3 * mix_.timers.deadtime + 15s);
     }
 
     // What does not end by itself.

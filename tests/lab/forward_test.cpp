@@ -68,7 +68,9 @@ TEST_F(Forward, AForwarderThatIsGoneIsToldAndMovesNothing) {
     EXPECT_TRUE(alarms("lb1", "services-not-served", false));
     pair().forwarderd("lb1").vanish();  // and is not started again
     EXPECT_TRUE(alarms("lb1", "services-not-served"));
-    EXPECT_THAT(pair().cli("lb1", {"status"}).out, HasSubstr("forwarderd is gone"));
+    const std::string page = pair().cli("lb1", {"status"}).out;
+    EXPECT_THAT(page, HasSubstr("forwarderd is gone"));
+    EXPECT_THAT(page, HasSubstr("forwarderd (does not run)"));
     EXPECT_FALSE(wait_until([&] { return pair().activity("lb1") != "active"; }, 4s, 100ms)) << "the kernel forwards on";
     pair().forwarderd("lb1").start();
     EXPECT_TRUE(alarms("lb1", "services-not-served", false));

@@ -26,6 +26,8 @@ class EventLog {
     // The events of earlier lives; blocks. To be called once, before add().
     void load();
     void add(Event event);
+    // An event of now; a long text is cut.
+    void note(const std::string& node, const char* kind, const char* severity, std::string text);
     // Why the newest events are not in the file; empty: they are.
     [[nodiscard]] const std::string& error() const { return error_; }
 
