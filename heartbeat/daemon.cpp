@@ -382,6 +382,7 @@ void Daemon::on_report(const KernelReport& report) {
     for (const KernelAddress& address : report.held) out.held.push_back(address.prefix.address);
     for (const MissingAddress& missing : report.missing) {
         out.failed.emplace_back(missing.address.prefix.address, missing.reason);
+        out.others_here = out.others_here || missing.conflict;
     }
     for (const KernelAddress& address : report.removed_by_others)
         out.removed_by_others.push_back(address.prefix.address);

@@ -90,7 +90,7 @@ class Core {
         bool resign = false;  // ask the peer to take the addresses at once
         bool first = false;   // nobody of the pair was seen to hold them before
     };
-    enum class Purpose { none, activate, standby, stop, fitness, carrier, failback };
+    enum class Purpose { none, activate, standby, stop, fitness, carrier, addresses, failback };
     // A hand-over that this (active) node offers.
     struct Offer {
         std::uint64_t number = 0;
@@ -211,6 +211,7 @@ class Core {
     void run_takeover(Actions& out);
     void consider_offer(Actions& out);
     void read_peer_handover(Actions& out);
+    bool holds_nothing();
     void offer(Purpose purpose, bool forced, std::uint64_t number, Actions& out);
     [[nodiscard]] std::string peer_not_ready(bool forced) const;  // empty: ready
     [[nodiscard]] std::string not_ready_myself(bool forced);      // empty: ready
@@ -318,6 +319,7 @@ class Core {
     FitnessValue last_fitness_;
     Instant fitness_changed_at_{};
     std::optional<Instant> peer_fitter_since_;
+    std::optional<Instant> holds_nothing_since_;  // active, and the kernel refuses every address
     std::optional<Instant> failback_ready_since_;
 
     // hand-over

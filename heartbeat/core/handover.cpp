@@ -28,6 +28,8 @@ const char* Core::word(Purpose purpose) {
             return "fitness";
         case Purpose::carrier:
             return "carrier";
+        case Purpose::addresses:
+            return "addresses";
         case Purpose::failback:
             return "failback";
     }
@@ -200,6 +202,16 @@ Duration Core::failback_delay() {
     return std::max(settings_.failback_delay, std::min<Duration>(delay, 1h));
 }
 
+// For a deadtime already. An address that this machine has without us is not to be answered for twice.
+bool Core::holds_nothing() {
+    if (!wanted_ || addresses_.epoch != epoch_ || !addresses_.held.empty() || addresses_.others_here) {
+        holds_nothing_since_.reset();
+    } else if (!holds_nothing_since_ && addresses_.complete && !addresses_.failed.empty()) {
+        holds_nothing_since_ = now_;
+    }
+    return holds_nothing_since_ && due(*holds_nothing_since_ + deadtime());
+}
+
 void Core::run_offer(Actions& out) {
     if (activity_ != ACTIVITY_ACTIVE) return;
     if (offer_) {
@@ -213,7 +225,7 @@ void Core::run_offer(Actions& out) {
         const Offer ended = *offer_;
         offer_.reset();
         if (ended.purpose == Purpose::fitness || ended.purpose == Purpose::carrier ||
-            ended.purpose == Purpose::failback) {
+            ended.purpose == Purpose::addresses || ended.purpose == Purpose::failback) {
             // What fails is tried again ever more rarely; a change of fitness or a new life of the peer begins anew.
             const Duration pause = std::max<Duration>(deadtime(), 1s) * (1U << std::min(offer_failures_, 6U));
             offer_again_at_ = now_ + std::min<Duration>(pause, std::max<Duration>(deadtime(), 1min));
@@ -237,6 +249,11 @@ void Core::run_offer(Actions& out) {
     const int order = compare(theirs, last_fitness_);
     if (!last_fitness_.carrier && interfaces_known_ && theirs.known && !theirs.standby && order > 0) {
         offer(Purpose::carrier, true, random_number(), out);
+        return;
+    }
+    // Nobody serves: whether the peer can add them it finds out only by trying, and it refuses if it cannot.
+    if (holds_nothing() && theirs.known && peer_not_ready(true).empty()) {
+        offer(Purpose::addresses, true, random_number(), out);
         return;
     }
     const bool newer = session_.last_heard() > fitness_changed_at_;

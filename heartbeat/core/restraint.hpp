@@ -1,5 +1,5 @@
-// What whoever keeps the addresses must not do for the moment. The core decides it (Core::restraint()), after every step
-// the shell passes it on.
+// What whoever keeps the addresses must not do for the moment. The core decides it (Core::restraint()), after every
+// step the shell passes it on.
 #pragma once
 
 namespace lbcluster::heartbeat {

@@ -80,6 +80,7 @@ struct AddressReport {
     bool lapsed = false;          // a lease ended while we were not looking; nothing was put back
     std::vector<IpAddress> held;  // in the kernel now
     std::vector<std::pair<IpAddress, std::string>> failed;  // could not be added, and why
+    bool others_here = false;  // some of `failed` because this machine has them without us: it answers for them
     std::vector<IpAddress> removed_by_others;
 };
 

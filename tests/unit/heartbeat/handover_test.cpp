@@ -227,6 +227,25 @@ TEST(Handover, ToTheOneThatForwardsAndNotToTheOneThatDoesNot) {
     EXPECT_EQ(p.nobody_answered, Duration{0});
 }
 
+// Found by the swarm (50062049): the role stayed where the kernel refused the addresses, beside a peer that was well.
+TEST(Handover, WhoseKernelRefusesEveryAddressHandsTheRoleOver) {
+    for (const bool both : {false, true}) {
+        Pair p;
+        settle(p);
+        p.nodes[1].fail_to_add = true;
+        p.power_off(0);
+        ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 5s));
+        p.run(3s);
+        ASSERT_FALSE(p.holds(1));
+        p.nodes[0].fail_to_add = both;
+        p.power_on(0);
+        EXPECT_EQ(p.run_until([&] { return p.active(0) && p.holds(0) && p.passive(1); }, 5s), !both);
+        p.run(1min);
+        EXPECT_EQ(p.active(0) + p.active(1), 1);
+        EXPECT_LE(p.nodes[0].moves + p.nodes[1].moves, both ? 2U : 3U) << "no to and fro";
+    }
+}
+
 // A peer that cannot take over is not asked for ever at the same pace, and the operator's own wish does not wait.
 TEST(Handover, AFailingOfferIsRepeatedEverMoreRarely) {
     Pair p;

@@ -265,11 +265,11 @@ class Pair {
     void worker(std::size_t i) {
         Node& n = nodes[i];
         if (!n.wanted || now < n.refreshed + 250ms || now > n.permit) return;
+        n.refreshed = now;
         if (!holds(i)) {
             check_lapse(i);
             return;
         }
-        n.refreshed = now;
         n.held_until = lease_end(n);
     }
     Instant lease_end(const Node& n) const {
@@ -277,7 +277,8 @@ class Pair {
     }
     void check_lapse(std::size_t i) {
         Node& n = nodes[i];
-        if (!n.wanted || holds(i)) return;
+        // What the kernel refuses keeps its claim (address_worker.hpp).
+        if (!n.wanted || holds(i) || n.fail_to_add) return;
         n.wanted = false;
         report(i, true);
     }
