@@ -220,7 +220,8 @@ void Conduct::look_at_cut_off(Node& node, Seen& seen) {
     const Node* peer = world_.peer(node);
     const bool before = seen.routers_gone && seen.peer_gone;
     // Each direction by itself: one that mends as the other one breaks is no silence that a node could measure.
-    const bool off = !runs(*peer) || !peer->machine().works();
+    // One that is starved sends all the same.
+    const bool off = peer->daemon() == nullptr || peer->daemon()->stopped() || !peer->machine().works();
     follow(seen.peer_deaf, off || cut(node, *peer));
     follow(seen.peer_mute, off || cut(*peer, node));
     const auto was_gone = std::exchange(seen.peer_gone, seen.peer_deaf ? seen.peer_deaf : seen.peer_mute);
