@@ -1,0 +1,272 @@
+// Layer 7 with real daemons, a real HAProxy and clients that ask through the virtual IP (L7-1 to L7-3, L7-7, HC-5,
+// HA-8; issue 6). Requests under way all the time: what costs one is seen.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+
+#include "tests/lab/backend.hpp"
+#include "tests/lab/pair_test.hpp"
+#include "tests/lab/requests.hpp"
+
+namespace lbcluster::lab {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* web_address = "10.77.0.210";
+
+class Proxy : public PairTest {
+  protected:
+    void SetUp() override {
+        rs1_.answer(200, "rs1");
+        rs2_.answer(200, "rs2");
+    }
+    // `more`: further keys of the service.
+    static PairSpec spec_of(const std::string& more, const std::string& after = "") {
+        PairSpec spec;
+        spec.more =
+            "virtual_services:\n"
+            "  - label: web\n"
+            "    address: 10.77.0.210\n"
+            "    ports: [80]\n"
+            "    method: proxy\n" +
+            more +
+            "    check: {interval: 200ms, timeout: 150ms, fall: 2, rise: 2}\n"
+            "    real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]\n" +
+            after;
+        return spec;
+    }
+    void begin(PairSpec spec, bool single = true) {
+        spec.single = single;
+        make(spec);
+        for (const char* node : {"lb1", "lb2"}) {
+            if (single && std::string(node) == "lb2") continue;
+            pair().start(node);
+            pair().healthd(node).start();
+            pair().forwarderd(node).start();
+        }
+        ASSERT_TRUE(pair().wait_settled("lb1"));
+        ASSERT_TRUE(serves("rs1") && serves("rs2"));
+    }
+    // Somebody asks until that server has answered.
+    ::testing::AssertionResult serves(const std::string& who, Nanoseconds limit = 10s) {
+        Answer last;
+        const bool served = wait_until(
+            [&] {
+                last = ask_http(lab_.host("client"), web_address, 80, "", 1s);
+                return last.status == 200 && last.body == who;
+            },
+            limit, 10ms);
+        if (served) return ::testing::AssertionSuccess();
+        return ::testing::AssertionFailure() << last.status << " " << last.body << "\n"
+                                             << pair().cli("lb1", {"status"}).out << pair().log("lb1");
+    }
+    void load() { requests_.emplace(lab_.host("client"), web_address, 80); }
+    // Requests from now on go to these alone.
+    ::testing::AssertionResult only(const std::string& who, Nanoseconds limit = 5s) {
+        const bool so = wait_until(
+            [&] {
+                requests_->mark();
+                return requests_->wait_asked(100) && requests_->report().answered[who] >= 100 &&
+                       requests_->report().answered.size() == 1;
+            },
+            limit, 1ms);
+        if (so) return ::testing::AssertionSuccess();
+        return ::testing::AssertionFailure() << requests_->report().text();
+    }
+    void expect_no_failure() {
+        ASSERT_TRUE(requests_->wait_asked(100));
+        const RequestReport report = requests_->report();
+        EXPECT_EQ(report.failed, 0U) << report.text();
+        std::printf("    clients: %s\n", report.text().c_str());
+    }
+    double counter(const std::string& name, const std::string& node = "lb1") {
+        return pair().status(node)["forwarding"]["counters"][name].number();
+    }
+    double haproxy_pid(const std::string& node = "lb1") {
+        return pair().status(node)["forwarding"]["proxy"]["pid"].number();
+    }
+    Json service(const std::string& node = "lb1") { return pair().status(node)["services"][0]; }
+    ::testing::AssertionResult does(const std::vector<std::string>& words) {
+        const Outcome done = pair().cli("lb1", words);
+        if (done.ok()) return ::testing::AssertionSuccess();
+        return ::testing::AssertionFailure() << done.exit_code << " " << done.out << done.err;
+    }
+    void TearDown() override {
+        requests_.reset();
+        if (pair_) {
+            for (const char* node : {"lb1", "lb2"}) static_cast<void>(pair().forwarderd(node).stop());
+        }
+        PairTest::TearDown();
+    }
+
+    Backend rs1_{lab_.host("rs1"), 80};
+    Backend rs2_{lab_.host("rs2"), 80};
+    std::optional<Requests> requests_;
+};
+
+TEST_F(Proxy, ServesAndTells) {
+    begin(spec_of("    mode: http\n"));
+    const Answer answer = ask_http(lab_.host("client"), web_address, 80);
+    EXPECT_EQ(answer.status, 200U);
+    EXPECT_THAT(rs1_.last_request() + rs2_.last_request(), HasSubstr("x-forwarded-for: 10.77.0.100"));  // L7-4
+    ASSERT_TRUE(wait_until([&] { return service()["forwarding"]["connections_total"].number() > 0; }, 5s, 50ms))
+        << pair().cli("lb1", {"status", "--json"}).out;
+    EXPECT_EQ(service()["forwarding"]["state"].text(), "served");
+    EXPECT_GT(service()["forwarding"]["bytes_out"].number(), 0);
+    EXPECT_EQ(service()["servers"][0]["forwarding"]["state"].text(), "served");
+    EXPECT_EQ(service()["servers"][0]["forwarding"]["weight"].number(), 100);
+    EXPECT_EQ(counter("proxy_starts"), 1);
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    EXPECT_FALSE(pair().has_alarm("lb1", "proxy-not-served"));
+    EXPECT_FALSE(pair().has_alarm("lb1", "services-not-served"));
+}
+
+// A server that refuses costs nobody a request, before and after healthd has seen it.
+TEST_F(Proxy, AServerThatDiesIsLeft) {
+    begin(spec_of("    mode: http\n"));
+    load();
+    ASSERT_TRUE(requests_->wait_asked(200));
+    requests_->mark();
+    rs2_.behave(Conduct::refuse);
+    ASSERT_TRUE(wait_until([&] { return service()["servers"][1]["forwarding"]["state"].text() == "gone"; }, 5s));
+    expect_no_failure();
+    EXPECT_TRUE(only("rs1"));
+    rs2_.behave(Conduct::answer);
+    EXPECT_TRUE(wait_until([&] { return requests_->report().answered["rs2"] > 0; }, 5s));
+    expect_no_failure();
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+}
+
+TEST_F(Proxy, DrainHaltAndWeightsNeedNoReloadAndCostNothing) {  // L7-7, HC-5
+    begin(spec_of("    mode: http\n    scheduler: roundrobin\n"));
+    load();
+    ASSERT_TRUE(requests_->wait_asked(200));
+    requests_->mark();
+    ASSERT_TRUE(does({"server", "drain", "web", "rs1"}));
+    EXPECT_EQ(requests_->report().failed, 0U) << requests_->report().text();
+    EXPECT_TRUE(only("rs2"));
+    ASSERT_TRUE(does({"server", "online", "web", "rs1"}));
+    EXPECT_TRUE(wait_until([&] { return requests_->report().answered["rs1"] > 0; }, 5s));
+    expect_no_failure();
+    requests_->mark();
+    ASSERT_TRUE(does({"server", "set", "web", "rs2", "weight=50"}));
+    ASSERT_TRUE(wait_until([&] { return service()["servers"][1]["forwarding"]["weight"].number() == 50; }, 5s));
+    expect_no_failure();
+    requests_->mark();
+    ASSERT_TRUE(requests_->wait_asked(900));
+    const RequestReport halved = requests_->report();
+    EXPECT_EQ(halved.failed, 0U) << halved.text();
+    const double share = static_cast<double>(halved.answered.at("rs2")) / static_cast<double>(halved.asked);
+    EXPECT_NEAR(share, 1.0 / 3, 0.05) << halved.text();
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    EXPECT_EQ(counter("proxy_starts"), 1);
+}
+
+// Drain: the session goes on. Halt: it ends at once.
+TEST_F(Proxy, DrainKeepsAndHaltEndsConnections) {  // HC-5
+    rs1_.behave(Conduct::endless);
+    begin(PairSpec{spec_of("    persistence: {source_ip: {}}\n    timeouts: {client: 5m, server: 5m}\n")});
+}
+
+TEST_F(Proxy, ChangesOfTheConfigurationCostNothing) {  // L7-7
+    begin(spec_of("    mode: http\n"));
+    load();
+    ASSERT_TRUE(requests_->wait_asked(200));
+    requests_->mark();
+    constexpr int reloads = 10;
+    for (int i = 1; i <= reloads; ++i) {
+        ASSERT_TRUE(does({"service", "set", "web", "timeouts.client=" + std::to_string(40 + i) + "s"}));
+        ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") == i; }, 10s, 20ms));
+    }
+    expect_no_failure();
+    EXPECT_EQ(counter("proxy_starts"), 1);
+    // What is drained stays so through a reload.
+    ASSERT_TRUE(does({"server", "drain", "web", "rs1"}));
+    ASSERT_TRUE(only("rs2"));
+    requests_->mark();
+    ASSERT_TRUE(does({"service", "set", "web", "timeouts.client=77s"}));
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") == reloads + 1; }, 10s, 20ms));
+    ASSERT_TRUE(requests_->wait_asked(300));
+    EXPECT_EQ(requests_->report().answered.count("rs1"), 0U) << requests_->report().text();
+    expect_no_failure();
+}
+
+TEST_F(Proxy, SurvivesForwarderd) {
+    begin(spec_of("    mode: http\n"));
+    const double pid = haproxy_pid();
+    ASSERT_GT(pid, 0);
+    ASSERT_TRUE(does({"server", "drain", "web", "rs1"}));
+    load();
+    ASSERT_TRUE(only("rs2"));
+    requests_->mark();
+    pair().forwarderd("lb1").signal(SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return pair().forwarderd("lb1").starts() == 2 && counter("proxy_found") == 1; }, 10s));
+    EXPECT_EQ(haproxy_pid(), pid);
+    // It is ours again: a change gets through.
+    ASSERT_TRUE(does({"server", "online", "web", "rs1"}));
+    EXPECT_TRUE(wait_until([&] { return requests_->report().answered["rs1"] > 0; }, 5s));
+    expect_no_failure();
+    EXPECT_EQ(counter("proxy_starts"), 0);
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    // A planned end leaves it, too.
+    requests_->mark();
+    EXPECT_EQ(pair().forwarderd("lb1").stop(), 0);
+    ASSERT_TRUE(requests_->wait_asked(300));
+    expect_no_failure();
+}
+
+TEST_F(Proxy, KilledHaproxyIsBackWithinASecond) {
+    begin(spec_of("    mode: http\n"));
+    ASSERT_TRUE(does({"server", "drain", "web", "rs1"}));
+    for (int i = 1; i <= 2; ++i) {
+        const double pid = haproxy_pid();
+        ASSERT_GT(pid, 0);
+        const TimePoint killed = Clock::now();
+        // Pids are those of the host's own namespace.
+        must_run(&lab_.host("lb1"), {"pkill", "-KILL", "-x", "haproxy"});
+        ASSERT_TRUE(wait_until(
+            [&] { return ask_http(lab_.host("client"), web_address, 80, "", 300ms).body == "rs2"; }, 5s, 1ms));
+        EXPECT_LT((Clock::now() - killed) / 1ms, 1000);
+        ASSERT_TRUE(wait_until([&] { return haproxy_pid() > 0 && haproxy_pid() != pid; }, 5s, 20ms));
+        EXPECT_EQ(counter("proxy_starts"), i + 1);
+    }
+    // Administrative states are as before.
+    load();
+    EXPECT_TRUE(only("rs2"));
+}
+
+TEST_F(Proxy, TheOtherNodeServesAtOnce) {  // warm standby: it is bound before the address is there
+    begin(spec_of("    mode: http\n"), false);
+    ASSERT_TRUE(wait_until([&] { return service("lb2")["servers"][1]["forwarding"]["state"].text() == "served"; }, 10s));
+    load();
+    ASSERT_TRUE(requests_->wait_asked(100));
+    pair().power_off("lb1");
+    requests_->mark();
+    ASSERT_TRUE(wait_until([&] { return requests_->report().answered.size() == 2; }, 10s));
+    ASSERT_TRUE(pair().wait_settled("lb2", 5s) || pair().activity("lb2") == "active");
+    requests_->mark();
+    ASSERT_TRUE(requests_->wait_asked(500));
+    requests_->mark();  // those that began before have ended
+    ASSERT_TRUE(requests_->wait_asked(500));
+    expect_no_failure();
+    EXPECT_EQ(counter("proxy_starts", "lb2"), 1);
+    EXPECT_EQ(counter("proxy_reloads", "lb2"), 0);
+}
+
+TEST_F(Proxy, ClientsKeepTheirServerThroughAFailover) {  // L7-2, HA-8
+    begin(spec_of("    persistence: {source_ip: {timeout: 30m}}\n"), false);
+    ASSERT_TRUE(wait_until([&] { return service("lb2")["servers"][1]["forwarding"]["state"].text() == "served"; }, 10s));
+}
+
+TEST_F(Proxy, WithoutHaproxyThereIsAnAlarm) {
+    PairSpec spec = spec_of("");
+    spec.single = true;
+    make(spec);
+    pair().start("lb1");
+}
+
+}  // namespace
+}  // namespace lbcluster::lab
