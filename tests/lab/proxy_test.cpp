@@ -3,12 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
-#include <filesystem>
 
 #include "tests/lab/backend.hpp"
 #include "tests/lab/pair_test.hpp"
 #include "tests/lab/requests.hpp"
+#include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
 namespace {
@@ -16,6 +17,15 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr const char* web_address = "10.77.0.210";
+// Beside it; TcpService answers with its host's name.
+constexpr const char* echo_service =
+    "  - label: echo\n"
+    "    address: 10.77.0.210\n"
+    "    ports: [7778]\n"
+    "    method: proxy\n"
+    "    persistence: {source_ip: {timeout: 30m}}\n"
+    "    check: {interval: 200ms, timeout: 150ms, fall: 2, rise: 2}\n"
+    "    real_servers: [{label: rs1, address: 10.77.0.21}, {label: rs2, address: 10.77.0.22}]\n";
 
 class Proxy : public PairTest {
   protected:
@@ -165,10 +175,24 @@ TEST_F(Proxy, DrainHaltAndWeightsNeedNoReloadAndCostNothing) {  // L7-7, HC-5
     EXPECT_EQ(counter("proxy_starts"), 1);
 }
 
-// Drain: the session goes on. Halt: it ends at once.
-TEST_F(Proxy, DrainKeepsAndHaltEndsConnections) {  // HC-5
-    rs1_.behave(Conduct::endless);
-    begin(PairSpec{spec_of("    persistence: {source_ip: {}}\n    timeouts: {client: 5m, server: 5m}\n")});
+// Drain: sessions go on, and nobody new comes, not even who was there before. Halt: they end at once.
+TEST_F(Proxy, DrainKeepsAndHaltEndsConnections) {  // L7-2, HC-5
+    const TcpService echo({&lab_.host("rs1"), &lab_.host("rs2")});
+    begin(spec_of("", echo_service));
+    ASSERT_TRUE(wait_until([&] { return TcpSession(lab_.host("client"), web_address).alive(); }, 10s, 20ms));
+    const TcpSession first(lab_.host("client"), web_address);
+    const std::string host = first.host();
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(TcpSession(lab_.host("client"), web_address).host(), host);
+    ASSERT_TRUE(does({"server", "drain", "echo", host}));
+    ASSERT_TRUE(wait_until([&] { return TcpSession(lab_.host("client"), web_address).host() != host; }, 5s, 20ms));
+    const TcpSession second(lab_.host("client"), web_address);
+    EXPECT_TRUE(second.alive());
+    EXPECT_NE(second.host(), host);
+    EXPECT_TRUE(first.wait_echoes(20, 5s));
+    ASSERT_TRUE(does({"server", "halt", "echo", host}));
+    EXPECT_TRUE(wait_until([&] { return !first.alive(); }, 5s));
+    EXPECT_TRUE(second.wait_echoes(20, 5s));
+    EXPECT_EQ(counter("proxy_reloads"), 0);
 }
 
 TEST_F(Proxy, ChangesOfTheConfigurationCostNothing) {  // L7-7
@@ -225,10 +249,11 @@ TEST_F(Proxy, KilledHaproxyIsBackWithinASecond) {
         const double pid = haproxy_pid();
         ASSERT_GT(pid, 0);
         const TimePoint killed = Clock::now();
-        // Pids are those of the host's own namespace.
-        must_run(&lab_.host("lb1"), {"pkill", "-KILL", "-x", "haproxy"});
-        ASSERT_TRUE(wait_until(
-            [&] { return ask_http(lab_.host("client"), web_address, 80, "", 300ms).body == "rs2"; }, 5s, 1ms));
+        // The master alone, then with its workers, which are in its process group.
+        must_run(&lab_.host("lb1"),
+                 {"kill", "-KILL", "--", (i == 1 ? "" : "-") + std::to_string(static_cast<int>(pid))});
+        ASSERT_TRUE(wait_until([&] { return ask_http(lab_.host("client"), web_address, 80, "", 300ms).body == "rs2"; },
+                               5s, 1ms));
         EXPECT_LT((Clock::now() - killed) / 1ms, 1000);
         ASSERT_TRUE(wait_until([&] { return haproxy_pid() > 0 && haproxy_pid() != pid; }, 5s, 20ms));
         EXPECT_EQ(counter("proxy_starts"), i + 1);
@@ -240,7 +265,8 @@ TEST_F(Proxy, KilledHaproxyIsBackWithinASecond) {
 
 TEST_F(Proxy, TheOtherNodeServesAtOnce) {  // warm standby: it is bound before the address is there
     begin(spec_of("    mode: http\n"), false);
-    ASSERT_TRUE(wait_until([&] { return service("lb2")["servers"][1]["forwarding"]["state"].text() == "served"; }, 10s));
+    ASSERT_TRUE(
+        wait_until([&] { return service("lb2")["servers"][1]["forwarding"]["state"].text() == "served"; }, 10s));
     load();
     ASSERT_TRUE(requests_->wait_asked(100));
     pair().power_off("lb1");
@@ -256,16 +282,78 @@ TEST_F(Proxy, TheOtherNodeServesAtOnce) {  // warm standby: it is bound before t
     EXPECT_EQ(counter("proxy_reloads", "lb2"), 0);
 }
 
-TEST_F(Proxy, ClientsKeepTheirServerThroughAFailover) {  // L7-2, HA-8
-    begin(spec_of("    persistence: {source_ip: {timeout: 30m}}\n"), false);
-    ASSERT_TRUE(wait_until([&] { return service("lb2")["servers"][1]["forwarding"]["state"].text() == "served"; }, 10s));
+TEST_F(Proxy, ClientsKeepTheirServerThroughReloadAndFailover) {  // L7-2, HA-8
+    const TcpService echo({&lab_.host("rs1"), &lab_.host("rs2")});
+    begin(spec_of("", echo_service), false);
+    const std::vector<std::string> clients{"client", "gw", "obs", "relay"};
+    const auto all_at = [&](const std::string& host) {
+        return std::all_of(clients.begin(), clients.end(), [&](const std::string& one) {
+            return TcpSession(lab_.host(one), web_address).host() == host;
+        });
+    };
+    // All of them come to rs1, which they would not of themselves.
+    ASSERT_TRUE(does({"server", "drain", "echo", "rs2"}));
+    ASSERT_TRUE(wait_until([&] { return all_at("rs1"); }, 10s, 50ms));
+    ASSERT_TRUE(does({"server", "online", "echo", "rs2"}));
+    const auto online = [&](const std::string& node) {
+        return pair().status(node)["services"][1]["servers"][1]["forwarding"]["state"].text() == "served";
+    };
+    ASSERT_TRUE(wait_until([&] { return online("lb1"); }, 10s));
+    EXPECT_TRUE(all_at("rs1"));
+    ASSERT_TRUE(does({"service", "set", "echo", "timeouts.client=77s"}));
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") == 1; }, 10s, 20ms));
+    EXPECT_TRUE(all_at("rs1"));
+    // The other node has no files of its own from that; it has to know both servers.
+    ASSERT_TRUE(wait_until([&] { return online("lb2"); }, 10s));
+    pair().power_off("lb1");
+    ASSERT_TRUE(wait_until([&] { return TcpSession(lab_.host("client"), web_address).alive(); }, 10s, 20ms));
+    EXPECT_TRUE(all_at("rs1"));
+    EXPECT_TRUE(all_at("rs1"));
 }
 
 TEST_F(Proxy, WithoutHaproxyThereIsAnAlarm) {
+    must_run(nullptr, {"mount", "--bind", "/dev/null", "/usr/sbin/haproxy"});  // in this test's own namespace
     PairSpec spec = spec_of("");
     spec.single = true;
     make(spec);
     pair().start("lb1");
+    pair().healthd("lb1").start();
+    pair().forwarderd("lb1").start();
+    ASSERT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "no-haproxy"); }, 10s, 50ms));
+    EXPECT_THAT(pair().cli("lb1", {"status"}).out, HasSubstr("apt-get install haproxy"));
+    EXPECT_EQ(service()["forwarding"]["state"].text(), "failed");
+    must_run(nullptr, {"umount", "/usr/sbin/haproxy"});
+    EXPECT_TRUE(serves("rs1"));
+    EXPECT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", "no-haproxy"); }, 5s, 50ms));
+}
+
+// Somebody else has the port: said in terms of the configuration, and tried again.
+TEST_F(Proxy, WhatCannotBeLoadedChangesNothing) {
+    begin(spec_of("    mode: http\n"));
+    load();
+    std::optional<Backend> squatter;
+    squatter.emplace(lab_.host("lb1"), 8080);
+    requests_->mark();
+    ASSERT_TRUE(does({"service", "set", "web", "ports=80,8080"}));
+    ASSERT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "proxy-not-as-wanted"); }, 15s, 50ms))
+        << pair().cli("lb1", {"status", "--json"}).out;
+    EXPECT_THAT(pair().status("lb1")["forwarding"]["proxy"]["error"].text(), HasSubstr("service 'web'"));
+    ASSERT_TRUE(does({"server", "drain", "web", "rs1"}));
+    EXPECT_TRUE(only("rs2"));
+    expect_no_failure();
+    squatter.reset();
+    ASSERT_TRUE(does({"service", "set", "web", "ports=80,8080,8081"}));
+    ASSERT_TRUE(wait_until([&] { return !pair().has_alarm("lb1", "proxy-not-as-wanted"); }, 15s, 50ms));
+    EXPECT_EQ(ask_http(lab_.host("client"), web_address, 80).body, "rs2");
+}
+
+// The last service goes, and HAProxy with it.
+TEST_F(Proxy, WithoutServicesItIsStopped) {
+    begin(spec_of(""));
+    ASSERT_TRUE(does({"service", "delete", "web"}));
+    EXPECT_TRUE(wait_until([&] { return !pair().status("lb1")["forwarding"]["proxy"]["running"].truth(); }, 10s, 50ms));
+    EXPECT_FALSE(pair().has_alarm("lb1", "proxy-failed"));
+    EXPECT_NE(run(&lab_.host("lb1"), {"pgrep", "-x", "haproxy"}).exit_code, 0);
 }
 
 }  // namespace

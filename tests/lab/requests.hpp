@@ -26,9 +26,9 @@ Answer ask_http(const Namespace& client, const std::string& address, std::uint16
 
 struct RequestReport {
     std::uint64_t asked = 0;
-    std::uint64_t failed = 0;                         // anything but 200
-    std::map<std::string, std::uint64_t> answered;    // by body
-    std::vector<std::string> failures;                // the first of them
+    std::uint64_t failed = 0;                       // anything but 200
+    std::map<std::string, std::uint64_t> answered;  // by body
+    std::vector<std::string> failures;              // the first of them
     Nanoseconds longest{};
     [[nodiscard]] std::string text() const;
 };
