@@ -284,18 +284,29 @@ INSTANTIATE_TEST_SUITE_P(
              at + "96" + service + ".check.host: has a control character in it"},
         Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
              at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
-        Case{"ProxyRdpCookie", "method: proxy, persistence: {rdp_cookie: {}}", "is not served yet"},
+        Case{"ProxyRdpCookie", "method: proxy, persistence: {rdp_cookie: {}}",
+             at + "89" + service +
+                 ".persistence.rdp_cookie: is not served yet; this version has source_ip, and cookie without "
+                 "`existing`"},
         Case{"ProxyExistingCookie", "method: proxy, mode: http, persistence: {cookie: {existing: true}}",
-             "persistence.cookie.existing: is not served yet"},
-        Case{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri", ".scheduler: uri needs mode: http"},
+             at + "108" + service +
+                 ".persistence.cookie.existing: is not served yet; this version has source_ip, and cookie without "
+                 "`existing`"},
+        Case{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri",
+             at + "74" + service + ".scheduler: uri needs mode: http; set it, or use source"},
         Case{"ProxyTimeTooLong", "method: proxy, timeouts: {client: 700h}",
-             ".timeouts.client: is more than 596h, the longest on layer 7"},
+             at + "82" + service + ".timeouts.client: is more than 596h, the longest on layer 7"},
         Case{"ProxyMinConnections",
              "method: proxy, real_servers: [{label: s, address: 10.0.0.5, min_connections: 1, max_connections: 2}]",
-             ".real_servers[0].min_connections: only layer 4 has it"},
+             at + "125" + service +
+                 ".real_servers[0].min_connections: only layer 4 has it; remove it: on layer 7 a server is asked again "
+                 "as soon as it has less than max_connections"},
         Case{"ForwardedForWithoutHttp", "method: proxy, forwarded_for: true",
-             ".forwarded_for: only layer 7 with mode: http adds headers"},
-        Case{"MaxConnectionsOnLayer4", "max_connections: 5", ".max_connections: only layer 7 (method: proxy) has it"},
+             at + "78" + service +
+                 ".forwarded_for: only layer 7 with mode: http adds headers; remove it, or set the mode"},
+        Case{"MaxConnectionsOnLayer4", "max_connections: 5",
+             at + "65" + service +
+                 ".max_connections: only layer 7 (method: proxy) has it; real servers have one on layer 4"},
         Case{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
              at + "72" + service + ".on_down: only layer 4 has it; remove it"},
         Case{"FallbackOfTheOtherFamily", "fallback: {address: \"fd00::1\"}",
