@@ -224,7 +224,7 @@ std::string ProxyText::explain_line(const std::string& line) const {
     std::string what = colon == std::string::npos ? line : line.substr(colon + 3);
     if (what.starts_with("config : ")) what.erase(0, 9);
     const std::size_t open = what.find('[');
-    const std::size_t close = what.find("]", open == std::string::npos ? 0 : open);
+    const std::size_t close = what.find(']', open == std::string::npos ? 0 : open);
     if (open == std::string::npos || close == std::string::npos) return what;
     const std::size_t number_at = what.rfind(':', close);
     if (number_at == std::string::npos || number_at < open) return what;

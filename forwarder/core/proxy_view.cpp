@@ -100,6 +100,40 @@ ProxyStates ProxyView::states() const {
     return out;
 }
 
+std::vector<std::uint32_t> parse_old_workers(const std::string& text) {
+    std::vector<std::uint32_t> out;
+    std::istringstream lines(text);
+    std::string line;
+    bool old = false;
+    while (std::getline(lines, line)) {
+        if (line.starts_with("#")) old = line == "# old workers";
+        else if (const auto pid = number(line); old && pid != 0) out.push_back(static_cast<std::uint32_t>(pid));
+    }
+    return out;
+}
+
+std::vector<std::string> session_commands(const std::string& sessions, const ProxyStates& wanted) {
+    std::vector<std::string> out;
+    std::istringstream lines(sessions);
+    std::string line;
+    while (std::getline(lines, line)) {
+        // "0x5608064c3610: proto=tcpv4 src=127.0.0.1:39548 fe=web be=web srv=a ts=00 ..."
+        const std::size_t colon = line.find(':');
+        if (!line.starts_with("0x") || colon == std::string::npos) continue;
+        ProxyServerName name;
+        std::istringstream words(line.substr(colon + 1));
+        std::string word;
+        while (words >> word) {
+            if (word.starts_with("be=")) name.first = word.substr(3);
+            if (word.starts_with("srv=")) name.second = word.substr(4);
+        }
+        const auto found = wanted.find(name);
+        if (found != wanted.end() && found->second.ends_sessions)
+            out.push_back("shutdown session " + line.substr(0, colon));
+    }
+    return out;
+}
+
 std::vector<std::string> proxy_commands(const ProxyView& actual, const ProxyStates& wanted) {
     std::vector<std::string> first;
     std::vector<std::string> then;

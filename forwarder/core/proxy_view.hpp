@@ -44,4 +44,9 @@ ProxyView parse_proxy_view(const std::string& csv);
 // out: the text that has them is not loaded yet.
 std::vector<std::string> proxy_commands(const ProxyView& actual, const ProxyStates& wanted);
 
+// Workers of before a reload that still have connections, from the master's `show proc`.
+std::vector<std::uint32_t> parse_old_workers(const std::string& text);
+// From a worker's `show sess`: what ends the sessions of servers that end theirs. An old worker knows no other way.
+std::vector<std::string> session_commands(const std::string& sessions, const ProxyStates& wanted);
+
 }  // namespace lbcluster::forward

@@ -32,6 +32,7 @@ constexpr milliseconds poll_pace{20};
 constexpr milliseconds back_off_max{10000};
 constexpr milliseconds try_again_pace{30000};
 constexpr milliseconds steady_after{10000};
+constexpr milliseconds old_workers_pace{10000};
 constexpr std::size_t servers_read_each_second = 1000;
 constexpr std::size_t command_bytes_max = 8000;  // HAProxy takes a line of 16 KiB
 
@@ -103,6 +104,7 @@ void Haproxy::want(const ProxyStates& states) {
     states_ = states;
     decided_ = true;
     settled_ = false;
+    look_at_old_ = {};
     kick();
 }
 
@@ -176,6 +178,7 @@ Haproxy::Task Haproxy::cycle() {
     if (process_.pid > 0) {
         const Result<void> done = co_await put_right();
         if (!done && problem.empty()) problem = done.error().message;
+        co_await end_old_sessions();
     }
     if (closed_ || (problem.empty() && !loaded())) co_return;  // the next cycle knows more
     set_error(problem);
@@ -190,6 +193,7 @@ Haproxy::Task Haproxy::find() {
     if (process_.pid <= 0) co_return;
     watch();
     started_ = boottime_now();
+    old_workers_ = true;
     ++counters_["proxy_found"];
     spdlog::info("HAProxy runs already pid={}", process_.pid);
     const Result<std::string> answer = co_await ask_proxy(proxy_socket_path(files_.run_dir), "show stat", answer_time);
@@ -213,6 +217,7 @@ void Haproxy::on_exit() {
     process_.fd = -1;
     info_ = {};
     view_ = {};
+    old_workers_ = false;
     if (!wanted_) return kick();
     const Instant now = boottime_now();
     failures_ = now - started_ > steady_after ? 1 : failures_ + 1;
@@ -307,6 +312,8 @@ Haproxy::Outcome Haproxy::reload() {
     if (!written) co_return written;
     empty_proxy_log(files_);
     ++counters_["proxy_reloads"];
+    old_workers_ = true;
+    look_at_old_ = {};
     // The master closes without a word, or resets: what has become of it is looked at.
     static_cast<void>(co_await ask_proxy(files_.master_socket(), "reload", answer_time));
     const Instant began = boottime_now();
@@ -374,6 +381,33 @@ Haproxy::Outcome Haproxy::put_right() {
         for (const std::string& line : lines_of(commands)) {
             const Result<std::string> said = co_await ask_proxy(socket, line, answer_time);
             if (!said) co_return said.error();
+        }
+    }
+}
+
+// A server that shall have no connections has none in the workers of before a reload either.
+Haproxy::Task Haproxy::end_old_sessions() {
+    const Instant now = boottime_now();
+    const bool any =
+        std::any_of(states_.begin(), states_.end(), [](const auto& one) { return one.second.ends_sessions; });
+    if (!old_workers_ || !any || now < look_at_old_) co_return;
+    look_at_old_ = now + old_workers_pace;
+    const std::string master = files_.master_socket();
+    const Result<std::string> processes = co_await ask_proxy(master, "show proc;quit", answer_time);
+    if (!processes) co_return;
+    const auto workers = parse_old_workers(*processes);
+    old_workers_ = !workers.empty();
+    for (const std::uint32_t worker : workers) {
+        const std::string to = "@!" + std::to_string(worker) + " ";
+        const std::string question = to + "show sess;quit";
+        const Result<std::string> sessions = co_await ask_proxy(master, question, answer_time);
+        if (!sessions) continue;
+        std::vector<std::string> commands;
+        for (const std::string& one : session_commands(*sessions, states_)) commands.push_back(to + one);
+        counters_["proxy_commands"] += commands.size();
+        for (const std::string& line : lines_of(commands)) {
+            const std::string all = line + ";quit";
+            static_cast<void>(co_await ask_proxy(master, all, answer_time));
         }
     }
 }

@@ -78,6 +78,7 @@ class Haproxy {
     Outcome wait_for_text(bool reloading);
     boost::asio::awaitable<bool> look();
     Outcome put_right();
+    Task end_old_sessions();
     Outcome write_files();
     void watch();
     void on_exit();
@@ -107,6 +108,9 @@ class Haproxy {
     unsigned failures_ = 0;
     Instant started_{};
     Instant start_after_{};
+
+    bool old_workers_ = false;  // there may be some
+    Instant look_at_old_{};     // next time
 
     ProxyInfo info_;
     ProxyView view_;

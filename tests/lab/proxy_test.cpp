@@ -219,6 +219,12 @@ TEST_F(Proxy, DrainKeepsAndHaltEndsConnections) {  // L7-2, HC-5
     EXPECT_TRUE(wait_until([&] { return !first.alive(); }, 5s));
     EXPECT_TRUE(second.wait_echoes(20, 5s));
     EXPECT_EQ(counter("proxy_reloads"), 0);
+    // What is left in the worker of before a reload is halted as well.
+    ASSERT_TRUE(does({"service", "set", "echo", "timeouts.client=77s"}));
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") == 1; }, 10s, 20ms));
+    EXPECT_TRUE(second.wait_echoes(20, 5s));
+    ASSERT_TRUE(does({"server", "halt", "echo", second.host()}));
+    EXPECT_TRUE(wait_until([&] { return !second.alive(); }, 5s));
 }
 
 TEST_F(Proxy, ChangesOfTheConfigurationCostNothing) {  // L7-7

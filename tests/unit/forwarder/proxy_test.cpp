@@ -302,6 +302,19 @@ TEST(ProxyView, Reads) {
     EXPECT_EQ(info.description, proxy_description("1f"));
 }
 
+TEST(ProxyView, OldWorkersAndTheirSessions) {
+    EXPECT_THAT(
+        parse_old_workers("#<PID>  <type>\n5  master  1\n# workers\n138  worker  0\n# old workers\n26  worker  1\n"
+                          "27  worker  2\n# programs\n\n"),
+        ElementsAre(26U, 27U));
+    EXPECT_THAT(parse_old_workers("138  worker  0\n"), ElementsAre());
+    EXPECT_THAT(session_commands("0x56: proto=tcpv4 src=1.2.3.4:5 fe=web be=web srv=s1 ts=00\n"
+                                 "0x57: proto=tcpv4 src=1.2.3.4:6 fe=web be=web srv=s2 ts=00\n"
+                                 "0x58: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n0x\n",
+                                 {{{"web", "s1"}, {false, 0, true}}, {{"web", "s2"}, {}}}),
+                ElementsAre("shutdown session 0x56"));
+}
+
 TEST(ProxyView, CommandsKeepAServiceServed) {
     const ProxyView view = parse_proxy_view(csv);
     EXPECT_THAT(proxy_commands(view, {{{"web", "s1"}, {true, 100, false}}, {{"web", "s2"}, {}}}), ElementsAre());
