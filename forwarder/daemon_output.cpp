@@ -307,12 +307,13 @@ void Daemon::add_alarms(bus::ForwardStatus& out) {
           "what is ours in the kernel is not written down: " + outcome.owned_error,
           "make room in the run folder; until then a restart may leave old services behind");
     const std::size_t proxied = proxy_core_.spec().services.size();
-    const bool on = proxied > 0 && !haproxy_->error().empty();
-    const std::string text = std::to_string(proxied) + " services of layer 7";
-    alarm(on && !haproxy_->installed() && !haproxy_->running(), "no-haproxy",
-          text + " are served to nobody: " + haproxy_->error(), "apt-get install haproxy; it is taken up by itself");
-    alarm(on && haproxy_->installed() && !haproxy_->running(), "proxy-failed",
-          text + " are served to nobody: " + haproxy_->error(), "it is tried again; RUN_DIR/haproxy.log has more");
+    const bool on = !haproxy_->error().empty();
+    const std::string text = proxied > 0 ? std::to_string(proxied) + " services of layer 7 are served to nobody: "
+                                         : "the fallback page of layer 4 is served to nobody: ";
+    alarm(on && !haproxy_->installed() && !haproxy_->running(), "no-haproxy", text + haproxy_->error(),
+          "apt-get install haproxy; it is taken up by itself");
+    alarm(on && haproxy_->installed() && !haproxy_->running(), "proxy-failed", text + haproxy_->error(),
+          "it is tried again; RUN_DIR/haproxy.log has more");
     alarm(on && haproxy_->running(), "proxy-not-as-wanted", haproxy_->error(),
           "the services go on as they were; change the configuration, or see RUN_DIR/haproxy.log");
     alarm(!events_->error().empty(), "forward-events-not-stored", "the history is not kept: " + events_->error(),

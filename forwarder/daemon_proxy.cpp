@@ -13,10 +13,6 @@ namespace {
 
 constexpr const char* service_prefix = "service/";
 
-constexpr const char* plain_page =
-    "<!DOCTYPE html>\n<html><head><title>Service unavailable</title></head>\n"
-    "<body><h1>The service is not available just now</h1><p>Please try again later.</p></body></html>\n";
-
 const char* word_of(Placing placing) {
     switch (placing) {
         case Placing::serving:
@@ -57,18 +53,18 @@ void Daemon::open_proxy() {
 
 // With every configuration that comes into force.
 void Daemon::configure_proxy() {
-    ProxySpec spec = make_proxy_spec(setup_.cluster, setup_.node_config);
+    ProxySpec spec = make_proxy_spec(setup_.cluster, setup_.node_config, setup_.page);
     proxy_core_.configure(std::move(spec), realtime_ms_now());
     if (healthd_) {
         for (const auto& [key, item] : healthd_->state()) on_health(item);
     }
     proxy_core_.catch_up(realtime_ms_now());
-    if (proxy_core_.spec().services.empty()) return haproxy_->want(std::nullopt, {});
+    if (proxy_core_.spec().empty()) return haproxy_->want(std::nullopt, {});
     ProxyPlace place;
     place.run_dir = paths_.run_dir;
     if (has_proxy_user()) place.user = place.group = "haproxy";
     place.connections_max = proxy_connections_max();
-    ProxyWanted wanted{render_proxy(proxy_core_.spec(), place), plain_page};
+    ProxyWanted wanted{render_proxy(proxy_core_.spec(), place), proxy_core_.spec().page};
     haproxy_->want(std::move(wanted), proxy_core_.states());
 }
 

@@ -9,6 +9,10 @@ namespace lbcluster::forward {
 
 namespace {
 
+constexpr const char* plain_page =
+    "<!DOCTYPE html>\n<html><head><title>Service unavailable</title></head>\n"
+    "<body><h1>The service is not available just now</h1><p>Please try again later.</p></body></html>\n";
+
 Method method_of(config::Method method) {
     switch (method) {
         case config::METHOD_NAT:
@@ -196,12 +200,19 @@ Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& n
     return out;
 }
 
-ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node) {
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
+                          const std::string& page) {
     ProxySpec out;
+    out.page = page.empty() ? plain_page : page;
     for (const config::VirtualService& service : cluster.virtual_services()) {
         const auto address = IpAddress::parse(service.address());
-        if (!is_on(service) || !config::is_layer7(service) || !address) continue;
-        out.services.push_back(proxy_service_of(cluster, service, *address));
+        if (!is_on(service) || !address) continue;
+        if (config::is_layer7(service)) {
+            out.services.push_back(proxy_service_of(cluster, service, *address));
+        } else if (service.fallback().page()) {
+            const ServiceSpec layer4 = service_of(cluster, service, *address);
+            out.page_places.push_back({layer4.label, *address, layer4.traffic.ports});
+        }
     }
     for (const config::Link& link : node.links()) {
         const auto local = IpAddress::parse(link.local());

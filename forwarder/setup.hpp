@@ -35,12 +35,15 @@ struct Setup {
     std::string digest;  // hex
     config::NodeConfig node_config;
     config::ClusterConfig cluster;
+    std::string page;  // CONFIG_DIR/files/fallback.html; empty: there is none
 };
 
 // `loaded` must be ok().
 Setup make_setup(const config::LoadResult& loaded);
 Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const NodeFacts& facts);
-ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node);
+// `page`: HTML; empty: a plain one.
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
+                          const std::string& page);
 Verdict verdict_of(const bus::ServerHealth& health);
 
 }  // namespace lbcluster::forward

@@ -51,9 +51,21 @@ struct ProxyPeers {
     bool operator==(const ProxyPeers&) const = default;
 };
 
+// Where layer 4 delivers to this node when none of a service's servers can serve: the page answers there.
+struct PagePlace {
+    std::string label;
+    IpAddress address;
+    std::vector<Ports> ports;
+    bool operator==(const PagePlace&) const = default;
+};
+
 struct ProxySpec {
     std::vector<ProxyServiceSpec> services;  // enabled
     std::optional<ProxyPeers> peers;
+    std::string page;  // HTML of the fallback page
+    std::vector<PagePlace> page_places;
+
+    [[nodiscard]] bool empty() const { return services.empty() && page_places.empty(); }
     bool operator==(const ProxySpec&) const = default;
 };
 

@@ -30,13 +30,21 @@ std::string balance_of(const std::string& word) {
 // With these a server that comes or goes moves few clients, and weights can change while HAProxy runs.
 bool hashes(const std::string& word) { return word == "source" || word == "uri" || word == "header"; }
 
+std::string hex(std::uint64_t number) {
+    std::array<char, 16> out{};
+    return {out.data(), std::to_chars(out.data(), out.data() + out.size(), number, 16).ptr};
+}
+
 class Writer {
   public:
     void section(const std::string& head, std::string owner) {
         owner_ = std::move(owner);
         text_.lines.push_back({head, owner_, std::nullopt});
     }
-    void line(const std::string& text) { text_.lines.push_back({"    " + text, owner_, std::nullopt}); }
+    void line(const std::string& text) { line(text, owner_); }
+    void line(const std::string& text, const std::string& owner) {
+        text_.lines.push_back({"    " + text, owner, std::nullopt});
+    }
     void server(const std::string& text, ProxyServerName name) {
         const std::string owner = "server '" + name.second + "' of " + owner_;
         text_.lines.push_back({"    " + text, owner, std::move(name)});
@@ -44,9 +52,7 @@ class Writer {
     ProxyText finish() {
         std::string structure;
         for (const ProxyLine& one : text_.lines) structure += one.text + "\n";
-        std::array<char, 16> hex{};
-        const auto end = std::to_chars(hex.data(), hex.data() + hex.size(), stable_hash(structure), 16).ptr;
-        text_.hash.assign(hex.data(), end);
+        text_.hash = hex(stable_hash(structure));
         return std::move(text_);
     }
 
@@ -87,11 +93,19 @@ void render_page(const ProxySpec& spec, const ProxyPlace& place, Writer& out) {
     const bool wanted = std::any_of(spec.services.begin(), spec.services.end(), [](const ProxyServiceSpec& one) {
         return one.fallback.kind == FallbackSpec::Kind::page;
     });
-    if (!wanted) return;
+    if (!wanted && spec.page_places.empty()) return;
     out.section("frontend lbcluster:page", "the fallback page");
     out.line("mode http");
     out.line("bind ipv4@*:" + std::to_string(proxy_page_port));
+    for (const PagePlace& one : spec.page_places) {
+        for (const Ports& ports : one.ports) {
+            const std::string last = ports.last == ports.first ? "" : "-" + std::to_string(ports.last);
+            out.line("bind " + place_of(one.address, ports.first) + last + " transparent",
+                     "the fallback page of service '" + one.label + "'");
+        }
+    }
     out.line("timeout http-request 10s");
+    out.line("# " + hex(stable_hash(spec.page)));  // it is read when the text is loaded
     out.line("http-request return status 503 content-type \"text/html; charset=utf-8\" file " +
              proxy_word(proxy_page_path(place.run_dir)));
 }

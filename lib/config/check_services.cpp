@@ -223,6 +223,7 @@ class ServiceCheck {
         if (f.page() && !is_layer7(service_) && speaks_udp(protocol())) {
             error("fallback", "the page is served over TCP only", "use {address, port} for UDP");
         }
+        if (f.page() && !is_layer7(service_)) page_ports();
         if (f.has_server()) fallback_server(f.server());
         if (f.has_port() && !f.has_service() && !f.has_address())
             error("fallback.port", "has no use here", "remove it");
@@ -245,6 +246,15 @@ class ServiceCheck {
                    (!is_single_port(service_) || f.port() != first_port_of(service_))) {
             error("fallback.port", text_of(m) + " keeps the port of the service", "remove it, or use nat or snat");
         }
+    }
+
+    void page_ports() const {
+        constexpr unsigned ports_max = 1000;
+        unsigned count = 0;
+        for (const PortRange& range : ranges_of(service_)) count += range.last - range.first + 1U;
+        if (count > ports_max)
+            error("fallback", "the page listens on each port, and these are " + std::to_string(count),
+                  "use {address} for more than 1000 ports");
     }
 
     void fallback_server(const std::string& label) const {

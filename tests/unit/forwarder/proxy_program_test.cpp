@@ -71,6 +71,7 @@ TEST_F(ProxyProgram, TakesEveryKindOfService) {
             }
         }
     }
+    spec.page_places = {{"four", ip("10.0.0.2"), {{80, 80}, {8000, 8010}}}, {"six", ip("fd00::2"), {{80, 81}}}};
     ProxyPlace place{folder_, "", "", 1000};
     for (const auto& user : {"", "root"}) {
         place.user = place.group = user;

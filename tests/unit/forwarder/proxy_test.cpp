@@ -86,7 +86,7 @@ TEST(Proxy, FallbackAnswersWhileNobodyElseCan) {
 }
 
 TEST(ProxyCore, WhatIsKnownStays) {
-    ProxySpec spec{{proxy("web", {"10.0.0.1", "10.0.0.2"})}, {}};
+    ProxySpec spec{{proxy("web", {"10.0.0.1", "10.0.0.2"})}, {}, "", {}};
     ProxyCore core;
     core.configure(spec, 0);
     EXPECT_EQ(state_text(core.states().at({"web", "s1"})), "maint");
@@ -111,7 +111,7 @@ TEST(ProxyCore, WhatIsKnownStays) {
 
 TEST(ProxyCore, AfterAStartWhatHaproxyHasIsWhatWasKnown) {
     ProxyCore core;
-    core.configure({{proxy("web", {"10.0.0.1", "10.0.0.2", "10.0.0.3"})}, {}}, 0);
+    core.configure({{proxy("web", {"10.0.0.1", "10.0.0.2", "10.0.0.3"})}, {}, "", {}}, 0);
     core.on_health("web", "s3", ip("10.0.0.3"), down());
     core.catch_up(0);
     core.adopt({{{"web", "s1"}, {true, 50, false}}, {{"web", "s2"}, {}}, {{"web", "s3"}, {true, 100, false}}}, 0);
@@ -121,7 +121,7 @@ TEST(ProxyCore, AfterAStartWhatHaproxyHasIsWhatWasKnown) {
 }
 
 TEST(ProxyCore, ADrainEndsAtItsTime) {  // HC-5
-    ProxySpec spec{{proxy("web", {"10.0.0.1"})}, {}};
+    ProxySpec spec{{proxy("web", {"10.0.0.1"})}, {}, "", {}};
     spec.services[0].servers[0].state = State::drain;
     spec.services[0].servers[0].drain_until_ms = 5000;
     ProxyCore core;
@@ -158,7 +158,8 @@ ProxySpec everything() {
     tcp.persistence = Persistence{1800s, 64};
     tcp.servers[0].port = 9002;
     tcp.fallback = {FallbackSpec::Kind::server, "s1", {}, 0, Method::nat};
-    ProxySpec spec{{web, tcp}, ProxyPeers{ip("10.78.0.11"), ip("10.78.0.12")}};
+    ProxySpec spec{{web, tcp}, ProxyPeers{ip("10.78.0.11"), ip("10.78.0.12")}, "<p>no</p>", {}};
+    spec.page_places = {{"four", ip("10.0.0.101"), {{80, 80}, {8000, 8010}}}};
     return spec;
 }
 
@@ -191,7 +192,10 @@ peers lbcluster:peers
 frontend lbcluster:page
     mode http
     bind ipv4@*:9081
+    bind ipv4@10.0.0.101:80 transparent
+    bind ipv4@10.0.0.101:8000-8010 transparent
     timeout http-request 10s
+    # 659da98695979ed9
     http-request return status 503 content-type "text/html; charset=utf-8" file '/run/lb/haproxy-page.html'
 frontend Web.shop_1
     mode http
@@ -236,6 +240,9 @@ TEST(ProxyText, StructureKnowsNoStates) {
     spec.services[0].servers[1].drain_until_ms = 5;
     EXPECT_EQ(render_proxy(spec, here).hash, hash);
     spec.services[1].servers[0].weight = 7;  // static
+    EXPECT_NE(render_proxy(spec, here).hash, hash);
+    spec = everything();
+    spec.page = "<p>yes</p>";
     EXPECT_NE(render_proxy(spec, here).hash, hash);
     spec = everything();
     spec.services[0].servers[0].address = ip("10.0.0.9");
