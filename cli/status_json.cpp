@@ -119,6 +119,13 @@ Json forwarding_json(const StatusView& view) {
                                                  {"wanted", one.wanted()}, {"before", one.before()},
                                                  {"reason", one.reason()}, {"error", one.error()}};
                                  })},
+            {"proxy",
+             {{"services", forward.proxy().services()},
+              {"failed", forward.proxy().failed()},
+              {"running", forward.proxy().running()},
+              {"pid", forward.proxy().pid()},
+              {"version", forward.proxy().version()},
+              {"error", forward.proxy().error()}}},
             {"drift", forward.drift()},
             {"drift_at", time_json(forward.drift_ms())},
             {"counters", counters_json(forward.counters())}};

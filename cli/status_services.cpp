@@ -252,7 +252,8 @@ Json forwarding_json(const ServerRow& row) {
             {"connections_per_second", server.connections_per_second()},
             {"connections_total", server.connections_total()},
             {"bytes_in", server.bytes_in()},
-            {"bytes_out", server.bytes_out()}};
+            {"bytes_out", server.bytes_out()},
+            {"errors", server.errors()}};
 }
 
 Json forwarding_json(const ServiceRow& row) {
@@ -266,7 +267,8 @@ Json forwarding_json(const ServiceRow& row) {
             {"connections_per_second", service.connections_per_second()},
             {"connections_total", service.connections_total()},
             {"bytes_in", service.bytes_in()},
-            {"bytes_out", service.bytes_out()}};
+            {"bytes_out", service.bytes_out()},
+            {"errors", service.errors()}};
 }
 
 // Established ones, on this node; null: not counted, as nothing forwards.

@@ -103,6 +103,7 @@ Result<void> Daemon::open() {
     reconciler_ = std::make_unique<Reconciler>(kernel_, read_owned(path), [path](const std::string& text) {
         return config::write_atomically(path, text, 0600);
     });
+    open_proxy();
     if (loaded.usable) apply(std::move(loaded.setup));
     else publish_config();
     return {};
@@ -117,6 +118,7 @@ void Daemon::start() {
     watch_health();
     watch_node();
     wait_for_signal();
+    haproxy_->start();
     tick();
     reconcile_within(pace_.reconcile_period);
     publish();
@@ -164,7 +166,9 @@ void Daemon::on_health(const bus::Item& item) {
     if (item.removed() || !item.has_server()) return;  // what healthd does not judge any more stays as it is
     const bus::ServerHealth& health = item.server();
     const auto address = IpAddress::parse(health.address());
-    if (address) core_.on_health(health.service(), health.server(), *address, verdict_of(health));
+    if (!address) return;
+    core_.on_health(health.service(), health.server(), *address, verdict_of(health));
+    proxy_core_.on_health(health.service(), health.server(), *address, verdict_of(health));
 }
 
 void Daemon::on_node(const bus::NodeStatus& status) {
@@ -183,7 +187,7 @@ void Daemon::wait_for_signal() {
         if (error) return;
         wait_for_signal();
         if (signal == SIGHUP) return reload();
-        spdlog::info("signal={}: ending; what is in the kernel stays", signal);
+        spdlog::info("signal={}: ending; what is in the kernel stays, and HAProxy", signal);
         end();
     });
 }
@@ -191,6 +195,7 @@ void Daemon::wait_for_signal() {
 void Daemon::end() {
     if (std::exchange(ended_, true)) return;
     notify_supervisor("STOPPING=1");
+    haproxy_->close();
     watcher_->close();
     healthd_->close();
     heartbeatd_->close();
@@ -210,7 +215,8 @@ void Daemon::tick() {
 
 // Deadlines of drains are points on the wall clock, which may be set: looked at once a second while there is one.
 void Daemon::wait_for_drain() {
-    const auto next = core_.next_deadline_ms();
+    const auto sooner = [](const auto& a, const auto& b) { return a && b ? std::min(a, b) : a ? a : b; };
+    const auto next = sooner(core_.next_deadline_ms(), proxy_core_.next_deadline_ms());
     if (!next) {
         drain_timer_.cancel();
         return;
@@ -234,6 +240,9 @@ Daemon::Loaded Daemon::load(const config::Paths& paths) {
         const config::LoadResult loaded = config::load(paths, std::nullopt);
         out.usable = loaded.ok();
         if (out.usable) out.setup = make_setup(loaded);
+        const auto page = config::read_text(paths.files_dir() + "/fallback.html");
+        if (page) out.setup.page = *page;
+        else if (page.error().code != ENOENT) spdlog::warn("the plain fallback page is used: {}", page.error().message);
         else out.error = one_line(config::format(loaded.problems));
     }
     ::malloc_trim(0);
@@ -312,6 +321,8 @@ void Daemon::apply(Setup setup) {
         core_.catch_up(realtime_ms_now());
     }
     reconcile();
+    configure_proxy();
+    publish_proxy();
     publish_config();
     wait_for_drain();
 }

@@ -1,16 +1,16 @@
 // forwarderd: the shell around the forwarder core. It takes healthd's verdicts and heartbeatd's activity from the bus
-// and the services from the configuration, has the core say what layer 4 shall be like, and the reconciler make the
-// kernel so. It decides nothing about servers itself.
+// and the services from the configuration, has the cores say what layers 4 and 7 shall be like, and the reconciler make
+// the kernel so, and Haproxy HAProxy. It decides nothing about servers itself.
 //
 // Level-triggered: after every event, and every reconcile_period, the kernel is read back and put right. A change of
 // health goes to the kernel at once, and is read back a moment later.
 //
-// Its end leaves everything in the kernel as it is, and its start changes nothing that is right: whoever kills it takes
-// no service away. It loses no verdict with healthd, and no role with heartbeatd (fail static). A bad configuration
-// changes nothing; at the start the last one that heartbeatd had in force is used instead, else forwarderd waits for a
-// good one and leaves the kernel alone.
+// Its end leaves everything in the kernel, and HAProxy, as it is, and its start changes nothing that is right: whoever
+// kills it takes no service away. It loses no verdict with healthd, and no role with heartbeatd (fail static). A bad
+// configuration changes nothing; at the start the last one that heartbeatd had in force is used instead, else
+// forwarderd waits for a good one and leaves the kernel alone.
 //
-// One thread, and one more for reading the configuration.
+// One thread, one more for reading the configuration, and one for HAProxy's files and process.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -24,6 +24,8 @@
 #include <vector>
 
 #include "forwarder/core/core.hpp"
+#include "forwarder/core/proxy.hpp"
+#include "forwarder/haproxy/proxy.hpp"
 #include "forwarder/kernel.hpp"
 #include "forwarder/reconciler.hpp"
 #include "forwarder/setup.hpp"
@@ -98,6 +100,13 @@ class Daemon {
     void publish_config();
     void note_drift(std::size_t more);
 
+    // layer 7
+    void open_proxy();
+    void configure_proxy();
+    void publish_proxy();
+    void publish_proxy_service(std::size_t service);
+    void fill_proxy(bus::ForwardStatus& out) const;
+
     boost::asio::io_context& io_;
     config::Paths paths_;
     Kernel& kernel_;
@@ -105,6 +114,8 @@ class Daemon {
     boost::asio::thread_pool files_{1};
     Core core_;
     std::unique_ptr<Reconciler> reconciler_;
+    ProxyCore proxy_core_;
+    std::unique_ptr<Haproxy> haproxy_;
     std::unique_ptr<bus::Server> bus_;
     std::unique_ptr<bus::EventLog> events_;
     std::unique_ptr<bus::Client> healthd_;
@@ -126,7 +137,8 @@ class Daemon {
     bool reload_again_ = false;
     std::vector<bus::Server::Respond> reload_callers_;
 
-    std::vector<std::string> published_;  // keys of services on the bus
+    std::vector<std::string> published_;        // keys of layer 4's services on the bus
+    std::vector<std::string> published_proxy_;  // and of layer 7's
     std::map<std::string, std::uint64_t> alarms_since_ms_;
     std::map<std::string, std::uint64_t> counts_;
     std::string last_error_;  // that was logged

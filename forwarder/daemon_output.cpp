@@ -60,6 +60,11 @@ const Destination* find_destination(const Table& table, const ServiceKey& key, c
 
 // What has changed goes to the kernel at once.
 void Daemon::take_up_changes() {
+    if (proxy_core_.catch_up(realtime_ms_now()) && configured_) {
+        ++counts_["changes_of_health"];
+        haproxy_->want(proxy_core_.states());
+        publish_proxy();
+    }
     const auto changed = core_.catch_up(realtime_ms_now());
     if (changed.empty() || !configured_) return;
     if (!reconciler_->update(core_.desired().table, changed)) return reconcile();
@@ -199,7 +204,9 @@ void Daemon::publish() {
         keys.push_back(service_prefix + core_.spec().services[i].label);
     }
     for (const std::string& gone : published_) {
-        if (std::find(keys.begin(), keys.end(), gone) == keys.end()) bus_->erase(gone);
+        const bool stays = std::find(keys.begin(), keys.end(), gone) != keys.end() ||
+                           std::find(published_proxy_.begin(), published_proxy_.end(), gone) != published_proxy_.end();
+        if (!stays) bus_->erase(gone);
     }
     published_ = std::move(keys);
     publish_status();
@@ -266,6 +273,7 @@ void Daemon::publish_status() {
     for (const auto& [name, count] : counts_) (*out.mutable_counters())[name] = count;
     (*out.mutable_counters())["log_lines_dropped"] = log_lines_dropped();
     add_alarms(out);
+    fill_proxy(out);
     fill_counters(out);
     bus_->set(std::move(item));
 }
@@ -299,6 +307,16 @@ void Daemon::add_alarms(bus::ForwardStatus& out) {
     alarm(!outcome.owned_error.empty(), "owned-not-stored",
           "what is ours in the kernel is not written down: " + outcome.owned_error,
           "make room in the run folder; until then a restart may leave old services behind");
+    const std::size_t proxied = proxy_core_.spec().services.size();
+    const bool on = !haproxy_->error().empty();
+    const std::string text = proxied > 0 ? std::to_string(proxied) + " services of layer 7 are served to nobody: "
+                                         : "the fallback page of layer 4 is served to nobody: ";
+    alarm(on && !haproxy_->installed() && !haproxy_->running(), "no-haproxy", text + haproxy_->error(),
+          "apt-get install haproxy; it is taken up by itself");
+    alarm(on && haproxy_->installed() && !haproxy_->running(), "proxy-failed", text + haproxy_->error(),
+          "it is tried again; RUN_DIR/haproxy.log has more");
+    alarm(on && haproxy_->running(), "proxy-not-as-wanted", haproxy_->error(),
+          "the services go on as they were; change the configuration, or see RUN_DIR/haproxy.log");
     alarm(!events_->error().empty(), "forward-events-not-stored", "the history is not kept: " + events_->error(),
           "make room on the disk of the state folder");
     alarm(!config_error_.empty(), "forward-config-invalid",

@@ -9,6 +9,10 @@ namespace lbcluster::forward {
 
 namespace {
 
+constexpr const char* plain_page =
+    "<!DOCTYPE html>\n<html><head><title>Service unavailable</title></head>\n"
+    "<body><h1>The service is not available just now</h1><p>Please try again later.</p></body></html>\n";
+
 Method method_of(config::Method method) {
     switch (method) {
         case config::METHOD_NAT:
@@ -75,6 +79,15 @@ ServerSpec server_of(const config::RealServer& server, const IpAddress& address)
     return out;
 }
 
+std::optional<Persistence> persistence_of(const config::VirtualService& service, bool v6) {
+    if (!service.persistence().has_source_ip()) return std::nullopt;
+    const config::SourceIpPersistence& given = service.persistence().source_ip();
+    Persistence persistence;
+    if (given.has_timeout()) persistence.timeout = whole_seconds(given.timeout());
+    persistence.mask_bits = given.has_mask() ? given.mask() : (v6 ? 128 : 32);
+    return persistence;
+}
+
 ServiceSpec service_of(const config::ClusterConfig& cluster, const config::VirtualService& service,
                        const IpAddress& address) {
     ServiceSpec out;
@@ -87,13 +100,7 @@ ServiceSpec service_of(const config::ClusterConfig& cluster, const config::Virtu
     }
     out.method = method_of(service.method());
     out.scheduler = config::written_text(config::scheduler_of(service));
-    if (service.persistence().has_source_ip()) {
-        const config::SourceIpPersistence& given = service.persistence().source_ip();
-        Persistence persistence;
-        if (given.has_timeout()) persistence.timeout = whole_seconds(given.timeout());
-        persistence.mask_bits = given.has_mask() ? given.mask() : (address.is_v6() ? 128 : 32);
-        out.persistence = persistence;
-    }
+    out.persistence = persistence_of(service, address.is_v6());
     out.one_packet = service.one_packet();
     out.quiesce = service.on_down() == config::ON_DOWN_QUIESCE;
     out.fallback = fallback_of(cluster, service);
@@ -132,6 +139,37 @@ std::string log_level_of(config::LogLevel level) {
     return level == config::LOG_LEVEL_UNSPECIFIED ? "info" : config::written_text(level);
 }
 
+milliseconds time_of(const google::protobuf::Duration& given) {
+    return milliseconds(given.seconds() * 1000 + given.nanos() / 1000000);
+}
+
+ProxyServiceSpec proxy_service_of(const config::ClusterConfig& cluster, const config::VirtualService& service,
+                                  const IpAddress& address) {
+    ProxyServiceSpec out;
+    out.label = service.label();
+    out.address = address;
+    for (const std::string& text : service.ports()) {
+        if (const auto range = config::parse_port_range(text)) out.ports.push_back(range->first);
+    }
+    out.http = service.mode() == config::MODE_HTTP;
+    out.balance = config::written_text(config::scheduler_of(service));
+    out.persistence = persistence_of(service, address.is_v6());
+    if (service.persistence().has_cookie()) {
+        const config::CookiePersistence& cookie = service.persistence().cookie();
+        out.cookie = cookie.has_name() ? cookie.name() : "SERVERID";
+    }
+    if (service.timeouts().has_client()) out.client_timeout = time_of(service.timeouts().client());
+    if (service.timeouts().has_server()) out.server_timeout = time_of(service.timeouts().server());
+    out.forwarded_for = out.http && (!service.has_forwarded_for() || service.forwarded_for());
+    out.max_connections = service.max_connections();
+    out.fallback = fallback_of(cluster, service);
+    for (const config::RealServer* server : config::servers_of(service)) {
+        const auto parsed = IpAddress::parse(server->address());
+        if (parsed) out.servers.push_back(server_of(*server, *parsed));
+    }
+    return out;
+}
+
 }  // namespace
 
 Setup make_setup(const config::LoadResult& loaded) {
@@ -159,6 +197,29 @@ Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& n
     out.node.interfaces = facts.interfaces;
     out.node.listens_to_routers = facts.listens_to_routers;
     find_sync(node, facts, out.node);
+    return out;
+}
+
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
+                          const std::string& page) {
+    ProxySpec out;
+    out.page = page.empty() ? plain_page : page;
+    for (const config::VirtualService& service : cluster.virtual_services()) {
+        const auto address = IpAddress::parse(service.address());
+        if (!is_on(service) || !address) continue;
+        if (config::is_layer7(service)) {
+            out.services.push_back(proxy_service_of(cluster, service, *address));
+        } else if (service.fallback().page()) {
+            const ServiceSpec layer4 = service_of(cluster, service, *address);
+            out.page_places.push_back({layer4.label, *address, layer4.traffic.ports});
+        }
+    }
+    for (const config::Link& link : node.links()) {
+        const auto local = IpAddress::parse(link.local());
+        const auto peer = IpAddress::parse(link.peer());
+        if (!local || !peer || out.peers) continue;
+        out.peers = ProxyPeers{*local, *peer};
+    }
     return out;
 }
 

@@ -1,6 +1,7 @@
 // From the checked configuration to what forwarderd does (cli-and-config: 'Files'). No files, no sockets.
 //
-//   - enabled services of layer 4 with their enabled servers
+//   - enabled services with their enabled servers
+//   - persistence tables of layer 7 go to the peer over the first UDP link
 //   - a fallback service (layer 7) is its address on this node, reached by masquerading
 //   - connection sync runs with a peer, on `sync_interface`, else on the interface of the first UDP link; its id comes
 //   from
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "forwarder/core/plan.hpp"
+#include "forwarder/core/proxy.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/state.pb.h"
 
@@ -33,11 +35,15 @@ struct Setup {
     std::string digest;  // hex
     config::NodeConfig node_config;
     config::ClusterConfig cluster;
+    std::string page;  // CONFIG_DIR/files/fallback.html; empty: there is none
 };
 
 // `loaded` must be ok().
 Setup make_setup(const config::LoadResult& loaded);
 Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const NodeFacts& facts);
+// `page`: HTML; empty: a plain one.
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
+                          const std::string& page);
 Verdict verdict_of(const bus::ServerHealth& health);
 
 }  // namespace lbcluster::forward

@@ -483,10 +483,10 @@ void Daemon::tell_interfaces() {
     publish_soon();
 }
 
-// Without services of layer 4 nothing can be missing.
+// Without services nothing can be missing.
 void Daemon::tell_forwarder() {
     if (ended_) return;
-    const std::optional<bool> able = setup_.layer4_services == 0 ? true : forwarder_->able();
+    const std::optional<bool> able = setup_.services == 0 ? true : forwarder_->able();
     if (able) core_->on_forwarder(boottime_now(), *able);
     publish_soon();
 }

@@ -291,8 +291,8 @@ void Daemon::publish() {
                       "put an address of its network on an interface, or list it in floating_ips with an interface");
     }
     // Nobody shall believe that what the configuration accepts is served.
-    if (setup_.layer4_services > 0 && forwarder_ && !forwarder_->heard()) {
-        const std::string services = std::to_string(setup_.layer4_services) + " services of layer 4";
+    if (setup_.services > 0 && forwarder_ && !forwarder_->heard()) {
+        const std::string services = std::to_string(setup_.services) + " virtual services";
         since_applied("services-not-served",
                       forwarder_->known() ? "forwarderd is gone: " + services +
                                                 " go on as they were, and no change of health or configuration "
@@ -301,14 +301,6 @@ void Daemon::publish() {
                                                 " are forwarded by nobody: forwarderd does not run, so only "
                                                 "their addresses move",
                       "start forwarderd; its log says why it ended");
-    }
-    if (setup_.layer7_services > 0) {
-        since_applied("proxy-not-served",
-                      std::to_string(setup_.layer7_services) +
-                          " services with `method: proxy` are configured, but this version has no proxy: only their "
-                          "addresses move",
-                      "use a method of layer 4 (`lbcluster service set LABEL method=nat`), or let the application "
-                      "listen on the addresses of this node");
     }
     if (!config_error_.empty()) {
         bus::Alarm& alarm = *status.add_alarms();

@@ -30,7 +30,7 @@ void ForwarderWatch::start() {
 
 void ForwarderWatch::take(const bus::ForwardStatus& status) {
     known_ = true;
-    if (std::exchange(able_, status.failed() == 0) != able_) changed_();
+    if (std::exchange(able_, status.failed() + status.proxy().failed() == 0) != able_) changed_();
 }
 
 }  // namespace lbcluster::heartbeat

@@ -111,7 +111,7 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
         else if (prefix) out.without_interface.push_back(prefix->address.to_string());
     }
     for (const config::VirtualService& service : loaded.effective_cluster.virtual_services()) {
-        if (service.enabled()) ++(config::is_layer7(service) ? out.layer7_services : out.layer4_services);
+        if (service.enabled()) ++out.services;
     }
     std::sort(s.floating_ips.begin(), s.floating_ips.end());
     s.config_revision = loaded.revision;

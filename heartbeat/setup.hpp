@@ -36,9 +36,7 @@ struct Setup {
     std::string digest;  // hex
     // Floating IPs that wait for an interface with their network: an address of a virtual service may.
     std::vector<std::string> without_interface;
-    // Enabled virtual services, by what forwards them: IPVS, a proxy.
-    std::size_t layer4_services = 0;
-    std::size_t layer7_services = 0;
+    std::size_t services = 0;  // enabled
 
     // What only a new start of the process can change.
     [[nodiscard]] bool needs_restart(const Setup& next) const;

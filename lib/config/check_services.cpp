@@ -85,12 +85,40 @@ class ServiceCheck {
                          : "use wlc, wrr, rr, lc, sed, nq, sh, dh, lblc, lblcr, mh, fo or ovf");
         }
         if (layer7 && service_.has_on_down()) error("on_down", "only layer 4 has it", "remove it");
+        proxy_only(layer7);
         if (service_.one_packet() && (layer7 || !speaks_udp(protocol()))) {
             error("one_packet", "only UDP on layer 4 has it", "remove it");
         }
         if (layer7) return;
         if (service_.has_mode()) error("mode", "only layer 7 (method: proxy) has a mode", "remove it");
         if (service_.has_timeouts()) error("timeouts", "only layer 7 (method: proxy) has timeouts", "remove them");
+    }
+
+    void proxy_only(bool layer7) const {
+        const bool http = layer7 && service_.mode() == MODE_HTTP;
+        if (service_.has_max_connections() && !layer7) {
+            error("max_connections", "only layer 7 (method: proxy) has it", "real servers have one on layer 4");
+        }
+        if (service_.has_forwarded_for() && !http) {
+            error("forwarded_for", "only layer 7 with mode: http adds headers", "remove it, or set the mode");
+        }
+        if (!layer7) return;
+        // HAProxy counts milliseconds in 31 bits.
+        const std::pair<std::string, Duration> times[] = {
+            {"timeouts.client", duration_of(service_.timeouts().client())},
+            {"timeouts.server", duration_of(service_.timeouts().server())},
+            {"persistence.source_ip.timeout", duration_of(service_.persistence().source_ip().timeout())}};
+        for (const auto& [key, time] : times) {
+            if (time > std::chrono::hours(596)) error(key, "is more than 596h, the longest on layer 7", "");
+        }
+        if (!http && (service_.scheduler() == SCHEDULER_URI || service_.scheduler() == SCHEDULER_HEADER)) {
+            error("scheduler", text_of(service_.scheduler()) + " needs mode: http", "set it, or use source");
+        }
+        for (int i = 0; i < service_.real_servers_size(); ++i) {
+            if (service_.real_servers(i).min_connections() == 0) continue;
+            error(indexed("real_servers", i) + ".min_connections", "only layer 4 has it",
+                  "remove it: on layer 7 a server is asked again as soon as it has less than max_connections");
+        }
     }
 
     void persistence() const {
@@ -111,6 +139,12 @@ class ServiceCheck {
         }
         if (p.has_cookie() && is_layer7(service_) && service_.mode() != MODE_HTTP) {
             error("persistence.cookie", "cookies need mode: http", "set it, or use source_ip");
+        }
+        if (is_layer7(service_)) {
+            const char* hint = "this version has source_ip, and cookie without `existing`";
+            if (p.has_rdp_cookie() || p.has_ssl_id())
+                error(std::string("persistence.") + kind, "is not served yet", hint);
+            if (p.cookie().existing()) error("persistence.cookie.existing", "is not served yet", hint);
         }
         if (p.has_ssl_id() && is_layer7(service_) && service_.mode() == MODE_HTTP) {
             error("persistence.ssl_id", "needs mode: tcp", "in mode http use cookie");
@@ -189,6 +223,7 @@ class ServiceCheck {
         if (f.page() && !is_layer7(service_) && speaks_udp(protocol())) {
             error("fallback", "the page is served over TCP only", "use {address, port} for UDP");
         }
+        if (f.page() && !is_layer7(service_)) page_ports();
         if (f.has_server()) fallback_server(f.server());
         if (f.has_port() && !f.has_service() && !f.has_address())
             error("fallback.port", "has no use here", "remove it");
@@ -211,6 +246,15 @@ class ServiceCheck {
                    (!is_single_port(service_) || f.port() != first_port_of(service_))) {
             error("fallback.port", text_of(m) + " keeps the port of the service", "remove it, or use nat or snat");
         }
+    }
+
+    void page_ports() const {
+        constexpr unsigned ports_max = 1000;
+        unsigned count = 0;
+        for (const PortRange& range : ranges_of(service_)) count += range.last - range.first + 1U;
+        if (count > ports_max)
+            error("fallback", "the page listens on each port, and these are " + std::to_string(count),
+                  "use {address} for more than 1000 ports");
     }
 
     void fallback_server(const std::string& label) const {
@@ -491,6 +535,24 @@ void check_snat_beside_proxy(const ClusterConfig& cluster, const Reporter& repor
     });
 }
 
+// Who falls back on one another in a circle passes connections on for ever.
+void check_fallback_circles(const ClusterConfig& cluster, const Reporter& report) {
+    std::map<std::string, std::string> next;
+    for (const VirtualService& service : cluster.virtual_services()) {
+        if (is_on(service) && service.fallback().has_service()) next[service.label()] = service.fallback().service();
+    }
+    for (int i = 0; i < cluster.virtual_services_size(); ++i) {
+        const VirtualService& service = cluster.virtual_services(i);
+        std::set<std::string> passed;
+        auto at = next.find(service.label());
+        while (at != next.end() && at->second != service.label() && passed.insert(at->first).second)
+            at = next.find(at->second);
+        if (at == next.end() || at->second != service.label() || at->first == service.label()) continue;
+        report.error(indexed("virtual_services", i) + ".fallback.service",
+                     "leads back to this service by way of '" + at->first + "'", "let one of them end the circle");
+    }
+}
+
 void check_address(const VirtualService& service, const std::string& path, const NodeFile* node,
                    const std::optional<Facts>& facts, const OwnAddresses& own, const std::set<IpAddress>& by_hand,
                    const Reporter& report) {
@@ -559,6 +621,7 @@ void check_services(const NodeFile* node, const ClusterFile& cluster, const std:
             }
         }
     }
+    check_fallback_circles(cluster.config, report);
     check_clashes(cluster.config, report);
     check_snat_beside_proxy(cluster.config, report);
 }

@@ -56,6 +56,7 @@ virtual_services:
     ports: [82]
     check: {type: external, command: /usr/bin/who-am-i}
     real_servers: [{label: rs1, address: 10.9.0.11}]
+  - {label: proxied, address: 10.9.0.50, ports: [83], method: proxy, check: {type: always_up}, real_servers: [{label: rs1, address: 10.9.0.11}]}
 YAML
     cat >etc/systemd/system/inside.service <<UNIT
 [Unit]
@@ -168,8 +169,27 @@ lbcluster status --json | grep -qE '"id": *"(forward-failed|sysctls-not-set|owne
 pid=$(shown forwarderd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "forwarderd: new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "forwarderd: no system call filter"
+# HAProxy inside that sandbox; without one installed the alarm says so.
+proxied() { lbcluster status --json | grep -q "$1"; }
+listens() { ss -Hltn 'sport = 83' | grep -q .; }
+if [ -x /usr/sbin/haproxy ]; then
+    until_true "HAProxy listens" listens
+    until_true "as a user of its own" pgrep -u haproxy -x haproxy
+    [ "$(pgrep -u root -x haproxy | wc -l)" = 1 ] || fail "more than one master"
+    proxy=$(pgrep -u root -x haproxy)
+    lbcluster service set proxied timeouts.client=77s >/dev/null || fail "service set"
+    until_true "it loads another configuration" proxied '"proxy_reloads": *1'
+else
+    until_true "no HAProxy: an alarm" proxied no-haproxy
+fi
 kill -9 "$pid"
 until_true "forwarderd, killed, is started again" another "$pid" forwarderd
+if [ -x /usr/sbin/haproxy ]; then
+    until_true "HAProxy went on, and is found" proxied '"proxy_found": *1'
+    systemctl restart forwarderd
+    until_true "and after a restart" proxied '"proxy_found": *1'
+    [ "$(pgrep -u root -x haproxy)" = "$proxy" ] || fail "HAProxy was started again"
+fi
 
 systemctl stop heartbeatd
 systemctl -q is-active healthd || fail "healthd went with heartbeatd"

@@ -284,6 +284,29 @@ INSTANTIATE_TEST_SUITE_P(
              at + "96" + service + ".check.host: has a control character in it"},
         Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
              at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
+        Case{"ProxyRdpCookie", "method: proxy, persistence: {rdp_cookie: {}}",
+             at + "89" + service +
+                 ".persistence.rdp_cookie: is not served yet; this version has source_ip, and cookie without "
+                 "`existing`"},
+        Case{"ProxyExistingCookie", "method: proxy, mode: http, persistence: {cookie: {existing: true}}",
+             at + "108" + service +
+                 ".persistence.cookie.existing: is not served yet; this version has source_ip, and cookie without "
+                 "`existing`"},
+        Case{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri",
+             at + "74" + service + ".scheduler: uri needs mode: http; set it, or use source"},
+        Case{"ProxyTimeTooLong", "method: proxy, timeouts: {client: 700h}",
+             at + "82" + service + ".timeouts.client: is more than 596h, the longest on layer 7"},
+        Case{"ProxyMinConnections",
+             "method: proxy, real_servers: [{label: s, address: 10.0.0.5, min_connections: 1, max_connections: 2}]",
+             at + "125" + service +
+                 ".real_servers[0].min_connections: only layer 4 has it; remove it: on layer 7 a server is asked again "
+                 "as soon as it has less than max_connections"},
+        Case{"ForwardedForWithoutHttp", "method: proxy, forwarded_for: true",
+             at + "78" + service +
+                 ".forwarded_for: only layer 7 with mode: http adds headers; remove it, or set the mode"},
+        Case{"MaxConnectionsOnLayer4", "max_connections: 5",
+             at + "65" + service +
+                 ".max_connections: only layer 7 (method: proxy) has it; real servers have one on layer 4"},
         Case{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
              at + "72" + service + ".on_down: only layer 4 has it; remove it"},
         Case{"FallbackOfTheOtherFamily", "fallback: {address: \"fd00::1\"}",
@@ -319,6 +342,24 @@ TEST(Services, AFallbackServiceIsOfTheSameFamily) {
         format(loaded.problems),
         "cluster.yaml:2:68: virtual_services[0].fallback.service: 'b' is of the other IP family; layer 4 cannot mix "
         "them\n");
+}
+
+TEST(Services, FallbacksDoNotGoInCircles) {
+    const auto chain = [](const std::string& last) {
+        return load(
+            "virtual_services:\n"
+            "  - {label: a, address: 10.0.0.1, ports: [80], method: proxy, fallback: {service: b}}\n"
+            "  - {label: b, address: 10.0.0.2, ports: [80], method: proxy, fallback: {service: c}}\n"
+            "  - {label: c, address: 10.0.0.3, ports: [80], method: proxy" +
+            last + "}\n  - {label: d, address: 10.0.0.4, ports: [80], method: proxy}\n");
+    };
+    EXPECT_EQ(format(chain("").problems), "");
+    EXPECT_EQ(format(chain(", fallback: {service: d}").problems), "");
+    const LoadResult circle = chain(", fallback: {service: b}");
+    ASSERT_EQ(circle.problems.size(), 2U) << format(circle.problems);
+    EXPECT_EQ(format(circle.problems[0]),
+              "cluster.yaml:3:83: virtual_services[1].fallback.service: leads back to this service by way of 'c'; let "
+              "one of them end the circle");
 }
 
 TEST(Services, SnatAndLayer7DoNotShareARealServersPort) {

@@ -128,6 +128,53 @@ TEST(Setup, TheNode) {
     EXPECT_EQ(spec_of(cluster).node.sync_interface, "");  // no peer
 }
 
+// Layer 7: the Dynamyx guide's services, and what follows from keys that are not given (L7-1 to L7-4, L7-9).
+TEST(Setup, ProxyServices) {
+    const config::LoadResult loaded =
+        config::load_texts("node: lb1\nlinks: [{serial: /dev/ttyS0}, {local: 10.78.0.11, peer: 10.78.0.12}]\n", R"(
+virtual_services:
+  - label: DA_VIP
+    address: 192.168.86.166
+    ports: [9001]
+    method: proxy
+    timeouts: {client: 5m, server: 5m}
+    real_servers: [{label: DA1, address: 192.168.86.50, port: 9002}, {label: off, address: 192.168.86.51, enabled: false}]
+  - {label: https, address: 192.168.86.166, ports: [443], method: proxy, persistence: {source_ip: {timeout: 30m}}}
+  - {label: web, address: 192.168.86.166, ports: [80, 81], method: proxy, mode: http, scheduler: header,
+     persistence: {cookie: {}}, max_connections: 9, fallback: page}
+  - {label: bare, address: 192.168.86.166, ports: [82], method: proxy, mode: http, forwarded_for: false, enabled: true}
+  - {label: gone, address: 192.168.86.166, ports: [83], method: proxy, enabled: false}
+  - {label: four, address: 192.168.86.167, ports: ["80-82"], fallback: page}
+)",
+                           "cluster.yaml", std::nullopt);
+    ASSERT_TRUE(loaded.ok()) << config::format(loaded.problems);
+    const auto setup = make_setup(loaded);
+    const ProxySpec spec = make_proxy_spec(setup.cluster, setup.node_config, "");
+    ASSERT_EQ(spec.services.size(), 4U);
+    const ProxyServiceSpec& da = spec.services[0];
+    EXPECT_EQ(da.ports, std::vector<std::uint16_t>{9001});
+    EXPECT_FALSE(da.http || da.forwarded_for || da.persistence);
+    EXPECT_EQ(da.balance, "leastconn");
+    EXPECT_EQ(da.client_timeout, 300s);
+    EXPECT_EQ(da.server_timeout, 300s);
+    ASSERT_EQ(da.servers.size(), 1U);
+    EXPECT_EQ(da.servers[0].port, 9002);
+    EXPECT_EQ(spec.services[1].persistence, (Persistence{1800s, 32}));
+    EXPECT_EQ(spec.services[1].client_timeout, 43s);
+    EXPECT_EQ(spec.services[1].server_timeout, 45s);
+    const ProxyServiceSpec& web = spec.services[2];
+    EXPECT_TRUE(web.http && web.forwarded_for);
+    EXPECT_EQ(web.cookie, "SERVERID");
+    EXPECT_EQ(web.balance, "header");
+    EXPECT_EQ(web.max_connections, 9U);
+    EXPECT_EQ(web.fallback.kind, FallbackSpec::Kind::page);
+    EXPECT_FALSE(spec.services[3].forwarded_for);
+    EXPECT_EQ(spec.peers, (ProxyPeers{ip("10.78.0.11"), ip("10.78.0.12")}));  // HA-8
+    EXPECT_EQ(spec.page_places, (std::vector<PagePlace>{{"four", ip("192.168.86.167"), {{80, 82}}}}));
+    EXPECT_NE(spec.page.find("<html>"), std::string::npos);
+    EXPECT_EQ(make_proxy_spec(setup.cluster, setup.node_config, "<p>ours</p>").page, "<p>ours</p>");
+}
+
 TEST(Setup, Verdicts) {
     bus::ServerHealth health;
     health.set_health("up");

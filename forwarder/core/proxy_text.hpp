@@ -1,0 +1,58 @@
+// The configuration of HAProxy as text. Pure. For HAProxy 2.6 to 3.x.
+//
+// Two forms of it. The structure does not depend on health, administrative state or weight (but for `static`): if it is
+// the same, nothing has to be loaded. What is loaded is the structure with each server's state of that moment in it,
+// so that the first request after a reload is served as the last one before. The structure's hash stands in `global`
+// as the description, so that a running HAProxy tells which one it has.
+//
+// A service LABEL is `frontend LABEL` and `backend LABEL`, a server is named as its label; labels have no ':', so names
+// of our own have one.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "forwarder/core/proxy.hpp"
+
+namespace lbcluster::forward {
+
+// What of this machine stands in the text.
+struct ProxyPlace {
+    std::string run_dir;
+    std::string user;  // that HAProxy becomes; empty: it stays who it is
+    std::string group;
+    std::uint32_t connections_max = 10000;
+    bool operator==(const ProxyPlace&) const = default;
+};
+
+struct ProxyLine {
+    std::string text;
+    std::string owner;                      // "service 'web'", for people; empty: none of the configuration
+    std::optional<ProxyServerName> server;  // a server's line
+};
+
+class ProxyText {
+  public:
+    std::vector<ProxyLine> lines;
+    std::string hash;  // of the structure, hex
+
+    // The form that is loaded.
+    [[nodiscard]] std::string loaded(const ProxyStates& states) const;
+    // What HAProxy said about the file (`haproxy -c`, or its log) in terms of our configuration; one line, bounded.
+    [[nodiscard]] std::string explain(const std::string& said) const;
+
+  private:
+    [[nodiscard]] std::string explain_line(const std::string& line) const;
+};
+
+ProxyText render_proxy(const ProxySpec& spec, const ProxyPlace& place);
+
+std::string proxy_socket_path(const std::string& run_dir);
+std::string proxy_page_path(const std::string& run_dir);
+// One word of a configuration line, whatever is in it.
+std::string proxy_word(const std::string& text);
+// As `show info` has it.
+std::string proxy_description(const std::string& hash);
+
+}  // namespace lbcluster::forward

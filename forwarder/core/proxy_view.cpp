@@ -1,0 +1,159 @@
+#include "forwarder/core/proxy_view.hpp"
+
+#include <charconv>
+#include <sstream>
+
+namespace lbcluster::forward {
+
+namespace {
+
+std::uint64_t number(const std::string& text) {
+    std::uint64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+std::vector<std::string> fields_of(const std::string& line) {
+    std::vector<std::string> fields(1);
+    bool quoted = false;
+    for (const char c : line) {
+        if (c == '"') quoted = !quoted;
+        else if (c == ',' && !quoted) fields.emplace_back();
+        else fields.back() += c;
+    }
+    return fields;
+}
+
+class Columns {
+  public:
+    explicit Columns(const std::string& head) {
+        const auto names = fields_of(head.substr(2));  // "# pxname,..."
+        for (std::size_t i = 0; i < names.size(); ++i) at_[names[i]] = i;
+    }
+    [[nodiscard]] std::string text(const std::vector<std::string>& fields, const std::string& name) const {
+        const auto found = at_.find(name);
+        return found == at_.end() || found->second >= fields.size() ? "" : fields[found->second];
+    }
+    [[nodiscard]] std::uint64_t count(const std::vector<std::string>& fields, const std::string& name) const {
+        return number(text(fields, name));
+    }
+
+  private:
+    std::map<std::string, std::size_t> at_;
+};
+
+ProxyRow row_of(const Columns& columns, const std::vector<std::string>& fields) {
+    ProxyRow row;
+    const std::string status = columns.text(fields, "status");
+    row.ready = status == "no check" || status.starts_with("UP");
+    row.weight = static_cast<std::uint32_t>(columns.count(fields, "weight"));
+    row.sessions = columns.count(fields, "scur");
+    row.total = columns.count(fields, "stot");
+    row.per_second = columns.count(fields, "rate");
+    row.bytes_in = columns.count(fields, "bin");
+    row.bytes_out = columns.count(fields, "bout");
+    row.errors = columns.count(fields, "ereq") + columns.count(fields, "econ") + columns.count(fields, "eresp");
+    return row;
+}
+
+}  // namespace
+
+ProxyInfo parse_proxy_info(const std::string& text) {
+    ProxyInfo out;
+    std::istringstream lines(text);
+    std::string line;
+    while (std::getline(lines, line)) {
+        const std::size_t colon = line.find(": ");
+        if (colon == std::string::npos) continue;
+        const std::string key = line.substr(0, colon);
+        const std::string value = line.substr(colon + 2);
+        if (key == "Version") out.version = value;
+        else if (key == "description") out.description = value;
+        else if (key == "Pid") out.pid = static_cast<std::uint32_t>(number(value));
+    }
+    return out;
+}
+
+ProxyView parse_proxy_view(const std::string& csv) {
+    ProxyView out;
+    std::istringstream lines(csv);
+    std::string line;
+    if (!std::getline(lines, line) || !line.starts_with("# ")) return out;
+    const Columns columns(line);
+    while (std::getline(lines, line)) {
+        const auto fields = fields_of(line);
+        const std::string proxy = columns.text(fields, "pxname");
+        const std::string name = columns.text(fields, "svname");
+        if (proxy.empty() || name.empty()) continue;
+        const ProxyRow row = row_of(columns, fields);
+        const std::string type = columns.text(fields, "type");
+        if (type == "0") out.frontends[proxy] = row;
+        else if (type == "1") out.backends[proxy] = row;
+        else if (type == "2") out.servers[{proxy, name}] = row;
+    }
+    return out;
+}
+
+ProxyStates ProxyView::states() const {
+    ProxyStates out;
+    for (const auto& [name, row] : servers) out[name] = {row.ready, row.ready ? row.weight : 0, false};
+    return out;
+}
+
+std::vector<std::uint32_t> parse_old_workers(const std::string& text) {
+    std::vector<std::uint32_t> out;
+    std::istringstream lines(text);
+    std::string line;
+    bool old = false;
+    while (std::getline(lines, line)) {
+        if (line.starts_with("#")) old = line == "# old workers";
+        else if (const auto pid = number(line); old && pid != 0) out.push_back(static_cast<std::uint32_t>(pid));
+    }
+    return out;
+}
+
+std::vector<std::string> session_commands(const std::string& sessions, const ProxyStates& wanted) {
+    std::vector<std::string> out;
+    std::istringstream lines(sessions);
+    std::string line;
+    while (std::getline(lines, line)) {
+        // "0x5608064c3610: proto=tcpv4 src=127.0.0.1:39548 fe=web be=web srv=a ts=00 ..."
+        const std::size_t colon = line.find(':');
+        if (!line.starts_with("0x") || colon == std::string::npos) continue;
+        ProxyServerName name;
+        std::istringstream words(line.substr(colon + 1));
+        std::string word;
+        while (words >> word) {
+            if (word.starts_with("be=")) name.first = word.substr(3);
+            if (word.starts_with("srv=")) name.second = word.substr(4);
+        }
+        const auto found = wanted.find(name);
+        if (found != wanted.end() && found->second.ends_sessions)
+            out.push_back("shutdown session " + line.substr(0, colon));
+    }
+    return out;
+}
+
+std::vector<std::string> proxy_commands(const ProxyView& actual, const ProxyStates& wanted) {
+    std::vector<std::string> first;
+    std::vector<std::string> then;
+    for (const auto& [name, want] : wanted) {
+        const auto found = actual.servers.find(name);
+        if (found == actual.servers.end()) continue;
+        const ProxyRow& there = found->second;
+        const std::string server = name.first + "/" + name.second;
+        if (want.ready) {
+            if (want.weight != 0 && there.weight != want.weight)
+                first.push_back("set server " + server + " weight " + std::to_string(want.weight));
+            if (!there.ready) first.push_back("set server " + server + " state ready");
+            continue;
+        }
+        if (there.ready) then.push_back("set server " + server + " state maint");
+        if (want.ends_sessions && (there.ready || there.sessions > 0))
+            then.push_back("shutdown sessions server " + server);
+    }
+    first.insert(first.end(), then.begin(), then.end());
+    return first;
+}
+
+}  // namespace lbcluster::forward

@@ -1,0 +1,415 @@
+#include "forwarder/haproxy/proxy.hpp"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <csignal>
+#include <exception>
+#include <memory>
+#include <utility>
+
+#include "forwarder/haproxy/runtime_socket.hpp"
+#include "lbcluster/base/clock.hpp"
+#include "lbcluster/config/store.hpp"
+
+namespace lbcluster::forward {
+
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr milliseconds answer_time{2000};
+constexpr milliseconds check_time{8000};
+constexpr milliseconds load_time{10000};
+constexpr milliseconds poll_pace{20};
+constexpr milliseconds back_off_max{10000};
+constexpr milliseconds try_again_pace{30000};
+constexpr milliseconds steady_after{10000};
+constexpr milliseconds old_workers_pace{10000};
+constexpr std::size_t servers_read_each_second = 1000;
+constexpr std::size_t command_bytes_max = 8000;  // HAProxy takes a line of 16 KiB
+
+asio::awaitable<void> wait_for(milliseconds time) {
+    asio::steady_timer timer(co_await asio::this_coro::executor, time);
+    const auto token = asio::as_tuple(asio::use_awaitable);
+    co_await timer.async_wait(token);
+}
+
+// Has `function` called on the other thread, and goes on here with what it returned.
+template <class Function>
+asio::awaitable<std::invoke_result_t<Function>> apart(asio::thread_pool& pool, Function function) {
+    using Value = std::invoke_result_t<Function>;
+    const auto executor = co_await asio::this_coro::executor;
+    const auto value = std::make_shared<std::optional<Value>>();
+    const auto done = std::make_shared<asio::steady_timer>(executor, asio::steady_timer::time_point::max());
+    asio::post(pool, [value, done, executor, function] {
+        value->emplace(function());
+        asio::post(executor, [done] { done->cancel(); });
+    });
+    const auto token = asio::as_tuple(asio::use_awaitable);
+    while (!*value) co_await done->async_wait(token);
+    co_return std::move(**value);
+}
+
+// As many commands in each line as it takes.
+std::vector<std::string> lines_of(const std::vector<std::string>& commands) {
+    std::vector<std::string> lines;
+    for (const std::string& one : commands) {
+        if (lines.empty() || lines.back().size() + one.size() > command_bytes_max) lines.emplace_back();
+        lines.back() += (lines.back().empty() ? "" : ";") + one;
+    }
+    return lines;
+}
+
+bool only_ends_sessions(const std::vector<std::string>& commands) {
+    return std::all_of(commands.begin(), commands.end(),
+                       [](const std::string& one) { return one.starts_with("shutdown"); });
+}
+
+}  // namespace
+
+Haproxy::Haproxy(asio::io_context& io, const std::string& run_dir, Events events)
+    : io_(io), files_{run_dir}, events_(std::move(events)), timer_(io), exit_(io) {}
+
+Haproxy::~Haproxy() { blocking_.join(); }
+
+void Haproxy::start() {
+    asio::co_spawn(io_, run(), [](const std::exception_ptr& fault) {
+        if (fault) std::rethrow_exception(fault);
+    });
+}
+
+void Haproxy::close() {
+    closed_ = true;
+    boost::system::error_code ignored;
+    exit_.close(ignored);
+    kick();
+}
+
+void Haproxy::want(std::optional<ProxyWanted> wanted, const ProxyStates& states) {
+    const auto hash = [](const std::optional<ProxyWanted>& one) { return one ? one->text.hash : ""; };
+    if (hash(wanted) != hash(wanted_)) try_again_ = {};
+    wanted_ = std::move(wanted);
+    want(states);
+}
+
+void Haproxy::want(const ProxyStates& states) {
+    states_ = states;
+    decided_ = true;
+    settled_ = false;
+    look_at_old_ = {};
+    kick();
+}
+
+void Haproxy::kick() {
+    kicked_ = true;
+    timer_.cancel();
+}
+
+bool Haproxy::loaded() const { return wanted_ && info_.description == proxy_description(wanted_->text.hash); }
+
+milliseconds Haproxy::pace() const {
+    const Instant now = boottime_now();
+    if (wanted_ && process_.pid <= 0 && installed_ && start_after_ > now)
+        return std::chrono::ceil<milliseconds>(start_after_ - now);
+    return milliseconds(view_.servers.size() > servers_read_each_second ? 10000 : 1000);
+}
+
+void Haproxy::set_error(std::string text) {
+    if (text == error_) return;
+    if (!text.empty()) {
+        spdlog::error("{}", text);
+        if (error_.empty()) events_.note("proxy-failed", "alarm", "layer 7 is not as wanted: " + text);
+    } else {
+        spdlog::info("all of layer 7 is in HAProxy as wanted");
+        events_.note("proxy-works", "info", "all of layer 7 is in HAProxy as wanted again");
+    }
+    error_ = std::move(text);
+}
+
+// ---- the loop ----
+
+Haproxy::Task Haproxy::run() {
+    const auto token = asio::as_tuple(asio::use_awaitable);
+    while (!closed_) {
+        kicked_ = false;
+        co_await cycle();
+        if (closed_) break;
+        events_.changed();
+        if (kicked_) continue;
+        timer_.expires_after(pace());
+        co_await timer_.async_wait(token);
+    }
+}
+
+Haproxy::Task Haproxy::cycle() {
+    if (!decided_) co_return;
+    co_await find();
+    if (!wanted_) {
+        co_await stop();
+        set_error("");
+        co_return;
+    }
+    auto program = find_proxy_program();
+    installed_ = program.ok();
+    if (!installed_ && process_.pid <= 0) {
+        set_error(program.error().message);
+        co_return;
+    }
+    if (installed_) program_ = *program;
+    std::string problem;
+    if (process_.pid <= 0) {
+        if (boottime_now() < start_after_) co_return;
+        const Result<void> done = co_await start_process();
+        if (!done) problem = done.error().message;
+    } else if (!co_await look()) {
+        problem = "HAProxy does not answer";
+    } else if (!loaded() && installed_) {
+        const Result<void> done = co_await reload();
+        if (!done) problem = done.error().message;
+    }
+    if (process_.pid > 0) {
+        const Result<void> done = co_await put_right();
+        if (!done && problem.empty()) problem = done.error().message;
+        co_await end_old_sessions();
+    }
+    if (closed_ || (problem.empty() && !loaded())) co_return;  // the next cycle knows more
+    set_error(problem);
+}
+
+// ---- the process ----
+
+Haproxy::Task Haproxy::find() {
+    if (process_.pid > 0 || looked_for_) co_return;
+    looked_for_ = true;
+    process_ = find_proxy(files_);
+    if (process_.pid <= 0) co_return;
+    watch();
+    started_ = boottime_now();
+    old_workers_ = true;
+    ++counters_["proxy_found"];
+    spdlog::info("HAProxy runs already pid={}", process_.pid);
+    const Result<std::string> answer = co_await ask_proxy(proxy_socket_path(files_.run_dir), "show stat", answer_time);
+    if (!answer || closed_) co_return;
+    view_ = parse_proxy_view(*answer);
+    events_.found(view_.states());
+}
+
+void Haproxy::watch() {
+    exit_.assign(process_.fd);
+    exit_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+        if (!error && !closed_) on_exit();
+    });
+}
+
+void Haproxy::on_exit() {
+    boost::system::error_code ignored;
+    exit_.close(ignored);
+    if (child_) reap(process_.pid);
+    const pid_t pid = std::exchange(process_.pid, -1);
+    process_.fd = -1;
+    info_ = {};
+    view_ = {};
+    old_workers_ = false;
+    if (!wanted_) return kick();
+    const Instant now = boottime_now();
+    failures_ = now - started_ > steady_after ? 1 : failures_ + 1;
+    // At once the first time; then 100 ms, 200 ms ...
+    milliseconds delay{0};
+    for (unsigned i = 1; i < failures_ && delay < back_off_max; ++i) delay = delay == 0ms ? 100ms : delay * 2;
+    start_after_ = now + std::min(delay, back_off_max);
+    ++counters_["proxy_ends"];
+    spdlog::error("HAProxy ended pid={}; started again in {} ms", pid, std::min(delay, back_off_max).count());
+    events_.note("proxy-ended", "warning", "HAProxy (process " + std::to_string(pid) + ") ended; it is started again");
+    kick();
+}
+
+Haproxy::Task Haproxy::stop() {
+    if (process_.pid <= 0) co_return;
+    spdlog::info("no service of layer 7 is left: HAProxy is stopped pid={}", process_.pid);
+    const pid_t pid = process_.pid;
+    ::kill(pid, SIGTERM);
+    for (auto waited = 0ms; waited < answer_time && process_.pid == pid; waited += poll_pace)
+        co_await wait_for(poll_pace);
+    if (process_.pid == pid && !wanted_) ::kill(pid, SIGKILL);
+}
+
+Haproxy::Outcome Haproxy::check() {
+    const ProxyText text = wanted_->text;
+    if (text.hash == refused_ && boottime_now() < try_again_) co_return Error{refusal_, "", EINVAL};
+    if (text.hash == checked_) co_return Result<void>{};
+    const std::string loaded = text.loaded(states_);
+    const std::string page = wanted_->page;
+    const ProxyFiles files = files_;
+    const std::string program = program_;
+    const auto work = [files, program, loaded, page]() -> Result<void> {
+        if (auto done = config::write_atomically(proxy_page_path(files.run_dir), page, 0644); !done) return done;
+        if (auto done = config::write_atomically(files.candidate(), loaded, 0600); !done) return done;
+        auto done = check_proxy_file(program, files.candidate(), check_time);
+        ::unlink(files.candidate().c_str());
+        return done;
+    };
+    const Result<void> done = co_await apart(blocking_, work);
+    if (done) {
+        checked_ = text.hash;
+        co_return Result<void>{};
+    }
+    refused_ = text.hash;
+    try_again_ = boottime_now() + try_again_pace;
+    const std::string why = text.explain(done.error().message);
+    refusal_ = "HAProxy does not take the configuration, so the one before stays: " +
+               (why.empty() ? done.error().message : why);
+    ++counters_["proxy_refusals"];
+    co_return Error{refusal_, "", EINVAL};
+}
+
+Haproxy::Outcome Haproxy::write_files() {
+    const std::string path = files_.config();
+    const std::string text = wanted_->text.loaded(states_);
+    const auto work = [path, text] { return config::write_atomically(path, text, 0600); };
+    co_return co_await apart(blocking_, work);
+}
+
+Haproxy::Outcome Haproxy::start_process() {
+    const Result<void> checked = co_await check();
+    if (!checked) co_return checked;
+    // Workers whose master was killed end by themselves; two of them would share the connections.
+    for (auto waited = 0ms; waited < answer_time; waited += poll_pace) {
+        const Result<std::string> left =
+            co_await ask_proxy(proxy_socket_path(files_.run_dir), "show info", answer_time);
+        if (!left) break;
+        const pid_t pid = static_cast<pid_t>(parse_proxy_info(*left).pid);
+        if (waited >= answer_time / 2 && pid > 1) ::kill(pid, SIGKILL);
+        co_await wait_for(poll_pace);
+    }
+    if (closed_ || !wanted_) co_return Result<void>{};
+    const Result<void> written = co_await write_files();
+    if (!written) co_return written;
+    if (closed_ || !wanted_) co_return Result<void>{};
+    auto started = start_proxy(program_, files_);
+    if (!started) co_return started.error();
+    process_ = *started;
+    child_ = true;
+    started_ = boottime_now();
+    ++counters_["proxy_starts"];
+    watch();
+    spdlog::info("HAProxy started pid={}", process_.pid);
+    co_return co_await wait_for_text(false);
+}
+
+Haproxy::Outcome Haproxy::reload() {
+    const Result<void> checked = co_await check();
+    if (!checked) co_return checked;
+    if (closed_ || !wanted_ || process_.pid <= 0) co_return Result<void>{};
+    const Result<void> written = co_await write_files();
+    if (!written) co_return written;
+    empty_proxy_log(files_);
+    ++counters_["proxy_reloads"];
+    old_workers_ = true;
+    look_at_old_ = {};
+    // The master closes without a word, or resets: what has become of it is looked at.
+    static_cast<void>(co_await ask_proxy(files_.master_socket(), "reload", answer_time));
+    const Instant began = boottime_now();
+    const Result<void> done = co_await wait_for_text(true);
+    if (done) spdlog::info("HAProxy has the new configuration ms={}", (boottime_now() - began) / 1ms);
+    co_return done;
+}
+
+// Until it has the text that is wanted, or says that it cannot.
+Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
+    const std::string hash = wanted_->text.hash;
+    const ProxyText text = wanted_->text;
+    const Instant end = boottime_now() + load_time;
+    for (;;) {
+        if (closed_ || !wanted_ || wanted_->text.hash != hash) co_return Result<void>{};
+        if (process_.pid > 0 && co_await look() && loaded()) co_return Result<void>{};
+        const std::string said = read_proxy_log(files_);
+        const bool failed = reloading && said.find("Loading failure!") != std::string::npos;
+        if (failed || process_.pid <= 0 || boottime_now() > end) {
+            std::string why = text.explain(said);
+            if (why.empty()) why = process_.pid <= 0 ? "it ended" : "it takes too long";
+            refusal_ = std::string(reloading ? "HAProxy cannot load the configuration, so the one before stays: "
+                                             : "HAProxy cannot start: ") +
+                       why;
+            if (reloading) {
+                refused_ = hash;
+                try_again_ = boottime_now() + try_again_pace;
+            }
+            co_return Error{refusal_, "", EIO};
+        }
+        // A verdict does not wait for that.
+        if (std::exchange(kicked_, false) && reloading) static_cast<void>(co_await put_right());
+        co_await wait_for(poll_pace);
+    }
+}
+
+// ---- asking and telling ----
+
+asio::awaitable<bool> Haproxy::look() {
+    const Result<std::string> answer = co_await ask_proxy(proxy_socket_path(files_.run_dir), "show info", answer_time);
+    if (!answer || process_.pid <= 0) co_return false;
+    info_ = parse_proxy_info(*answer);
+    co_return !info_.version.empty();
+}
+
+Haproxy::Outcome Haproxy::put_right() {
+    const std::string socket = proxy_socket_path(files_.run_dir);
+    constexpr int tries_max = 3;
+    for (int tries = 0;; ++tries) {
+        const Result<std::string> answer = co_await ask_proxy(socket, "show stat", answer_time);
+        if (!answer) co_return answer.error();
+        if (process_.pid <= 0 || closed_) co_return Result<void>{};
+        view_ = parse_proxy_view(*answer);
+        const auto commands = proxy_commands(view_, states_);
+        if (commands.empty() || (tries > 0 && only_ends_sessions(commands))) {
+            settled_ = loaded();
+            co_return Result<void>{};
+        }
+        if (tries == tries_max) co_return Error{"HAProxy does not do this: " + commands.front(), "", EIO};
+        if (settled_ && tries == 0 && !only_ends_sessions(commands)) {
+            ++counters_["proxy_drifts"];
+            spdlog::warn("drift, put right: not by us: {}", commands.front());
+        }
+        counters_["proxy_commands"] += commands.size();
+        for (const std::string& line : lines_of(commands)) {
+            const Result<std::string> said = co_await ask_proxy(socket, line, answer_time);
+            if (!said) co_return said.error();
+        }
+    }
+}
+
+// A server that shall have no connections has none in the workers of before a reload either.
+Haproxy::Task Haproxy::end_old_sessions() {
+    const Instant now = boottime_now();
+    const bool any =
+        std::any_of(states_.begin(), states_.end(), [](const auto& one) { return one.second.ends_sessions; });
+    if (!old_workers_ || !any || now < look_at_old_) co_return;
+    look_at_old_ = now + old_workers_pace;
+    const std::string master = files_.master_socket();
+    const Result<std::string> processes = co_await ask_proxy(master, "show proc;quit", answer_time);
+    if (!processes) co_return;
+    const auto workers = parse_old_workers(*processes);
+    old_workers_ = !workers.empty();
+    for (const std::uint32_t worker : workers) {
+        const std::string to = "@!" + std::to_string(worker) + " ";
+        const std::string question = to + "show sess;quit";
+        const Result<std::string> sessions = co_await ask_proxy(master, question, answer_time);
+        if (!sessions) continue;
+        std::vector<std::string> commands;
+        for (const std::string& one : session_commands(*sessions, states_)) commands.push_back(to + one);
+        counters_["proxy_commands"] += commands.size();
+        for (const std::string& line : lines_of(commands)) {
+            const std::string all = line + ";quit";
+            static_cast<void>(co_await ask_proxy(master, all, answer_time));
+        }
+    }
+}
+
+}  // namespace lbcluster::forward
