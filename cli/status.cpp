@@ -18,7 +18,6 @@
 
 #include "commands.hpp"
 #include "context.hpp"
-#include "layer4_view.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/bus/client.hpp"
 #include "lbcluster/bus/request.hpp"
@@ -115,7 +114,7 @@ void add_forwarderd(const Context& context, StatusView& view) {
         return;
     }
     const auto& services = view.cluster.virtual_services();
-    const bool needed = std::any_of(services.begin(), services.end(), is_layer4);
+    const bool needed = std::any_of(services.begin(), services.end(), [](const auto& one) { return one.enabled(); });
     if (fetched.ok() || fetched.error().code != ENOENT || needed) {
         view.daemons.push_back({"forwarderd", bus::listens(socket), true, ""});
     }

@@ -46,7 +46,7 @@ void Daemon::open_proxy() {
     };
     events.changed = [this] { publish_proxy(); };
     events.note = [this](const char* kind, const char* severity, const std::string& text) {
-        note(kind, severity, text);
+        events_->note(setup_.node, kind, severity, text);
     };
     haproxy_ = std::make_unique<Haproxy>(io_, paths_.run_dir, std::move(events));
 }

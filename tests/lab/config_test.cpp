@@ -53,16 +53,14 @@ TEST_F(Config, AVirtualServicesAddressFloatsByItself) {
         "virtual_services:\n"
         "  - {label: web, address: 10.77.0.210, ports: [80], real_servers: [{label: rs1, address: 10.77.0.21}]}\n"
         "  - {label: later, address: 10.66.0.5, ports: [80]}\n"
-        "  - {label: off, address: 10.77.0.211, ports: [80], enabled: false}\n"
-        "  - {label: pages, address: 10.77.0.210, ports: [8080], method: proxy, real_servers: [{label: rs1, address: "
-        "10.77.0.21}]}\n";
+        "  - {label: off, address: 10.77.0.211, ports: [80], enabled: false}\n";
     begin(spec);
     if (HasFatalFailure()) return;
     EXPECT_TRUE(wait_until([&] { return lab_.holds("lb1", "10.77.0.210"); }, 3s));
     Prober service(lab_.host("client"), pair().service(), "10.77.0.210");
     EXPECT_TRUE(service.wait_answers("lb1", 5s));
     EXPECT_FALSE(lab_.holds("lb1", "10.77.0.211"));
-    for (const char* alarm : {"no-interface/10.66.0.5", "services-not-served", "proxy-not-served"}) {
+    for (const char* alarm : {"no-interface/10.66.0.5", "services-not-served"}) {
         EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", alarm); }, 3s)) << alarm;
     }
     for (const char* node : {"lb1", "lb2"}) {
