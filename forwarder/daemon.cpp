@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <cerrno>
 #include <csignal>
 #include <utility>
 
@@ -240,10 +241,10 @@ Daemon::Loaded Daemon::load(const config::Paths& paths) {
         const config::LoadResult loaded = config::load(paths, std::nullopt);
         out.usable = loaded.ok();
         if (out.usable) out.setup = make_setup(loaded);
+        else out.error = one_line(config::format(loaded.problems));
         const auto page = config::read_text(paths.files_dir() + "/fallback.html");
         if (page) out.setup.page = *page;
         else if (page.error().code != ENOENT) spdlog::warn("the plain fallback page is used: {}", page.error().message);
-        else out.error = one_line(config::format(loaded.problems));
     }
     ::malloc_trim(0);
     return out;

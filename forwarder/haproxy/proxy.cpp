@@ -29,6 +29,7 @@ constexpr milliseconds answer_time{2000};
 constexpr milliseconds check_time{8000};
 constexpr milliseconds load_time{10000};
 constexpr milliseconds poll_pace{20};
+constexpr milliseconds order_again_pace{2000};
 constexpr milliseconds back_off_max{10000};
 constexpr milliseconds try_again_pace{30000};
 constexpr milliseconds steady_after{10000};
@@ -327,9 +328,14 @@ Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
     const std::string hash = wanted_->text.hash;
     const ProxyText text = wanted_->text;
     const Instant end = boottime_now() + load_time;
+    Instant order_again = boottime_now() + order_again_pace;
     for (;;) {
-        if (closed_ || !wanted_ || wanted_->text.hash != hash) co_return Result<void>{};
-        if (process_.pid > 0 && co_await look() && loaded()) co_return Result<void>{};
+        // Another text that is wanted meanwhile waits: a master that is loading loses the order to load again.
+        if (closed_ || !wanted_) co_return Result<void>{};
+        if (process_.pid > 0 && co_await look() && info_.description == proxy_description(hash)) {
+            if (wanted_ && wanted_->text.hash != hash) kicked_ = true;
+            co_return Result<void>{};
+        }
         const std::string said = read_proxy_log(files_);
         const bool failed = reloading && said.find("Loading failure!") != std::string::npos;
         if (failed || process_.pid <= 0 || boottime_now() > end) {
@@ -343,6 +349,10 @@ Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
                 try_again_ = boottime_now() + try_again_pace;
             }
             co_return Error{refusal_, "", EIO};
+        }
+        if (reloading && said.empty() && boottime_now() > order_again) {  // it says first of all that it does
+            order_again += order_again_pace;
+            static_cast<void>(co_await ask_proxy(files_.master_socket(), "reload", answer_time));
         }
         // A verdict does not wait for that.
         if (std::exchange(kicked_, false) && reloading) static_cast<void>(co_await put_right());

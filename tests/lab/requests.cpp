@@ -32,6 +32,7 @@ int connect_to(const std::string& address, std::uint16_t port, TimePoint deadlin
     const bool is_v6 = ::inet_pton(AF_INET6, address.c_str(), &v6.sin6_addr) == 1;
     if (!is_v6) ::inet_pton(AF_INET, address.c_str(), &v4.sin_addr);
     const int fd = ::socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -1;
     const auto* target = is_v6 ? reinterpret_cast<const sockaddr*>(&v6) : reinterpret_cast<const sockaddr*>(&v4);
     int error = 0;
     socklen_t size = sizeof error;

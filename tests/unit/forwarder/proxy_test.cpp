@@ -13,8 +13,6 @@ namespace {
 
 using namespace test;
 using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
 
 ProxyServiceSpec proxy(const std::string& label, const std::vector<std::string>& servers) {
     ProxyServiceSpec out;
