@@ -118,7 +118,8 @@ bool Core::peer_dead() {
 bool Core::peer_alive() { return heard() && !peer_found_dead_ && !peer_dead(); }
 
 Restraint Core::restraint() const {
-    return {.put_nothing_back = cautious_until_.has_value(), .announce_nothing = cautious_until_ || offer_};
+    // The release of an offer that was taken is told after this: silence lasts until addresses are wanted again.
+    return {.put_nothing_back = cautious_until_.has_value(), .announce_nothing = cautious_until_ || offer_ || !wanted_};
 }
 
 bool Core::peer_late() {

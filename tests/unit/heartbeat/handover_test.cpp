@@ -107,7 +107,8 @@ TEST(Handover, AddressesAreAnnouncedBeforeTheOldActiveLetsGo) {
     EXPECT_FALSE(p.nodes[0].core->restraint().put_nothing_back);
     EXPECT_FALSE(p.nodes[1].core->restraint().announce_nothing);
     ASSERT_TRUE(p.run_until([&] { return p.active(1) && !p.holds(0); }, 1s));
-    EXPECT_EQ(p.nodes[0].core->restraint(), Restraint{});
+    // Lifted before the worker knows of the release, repeats that fell due meanwhile would go out.
+    EXPECT_TRUE(p.nodes[0].core->restraint().announce_nothing);
 }
 
 TEST(Handover, StandbyAndBack) {
