@@ -67,7 +67,10 @@ void Core::read_peer_handover(Actions& out) {
     }
     if (takeover_) {
         const bool same = said.number() == takeover_->number;
-        if (same && said.phase() == HANDOVER_OFFER) takeover_->offered = session_.last_heard();
+        // What waited in the socket while this node stood still is an offer of then.
+        const auto transit = session_.newest_transit_max();
+        const bool fresh = transit && *transit < deadtime();
+        if (same && said.phase() == HANDOVER_OFFER && fresh) takeover_->offered = session_.last_heard();
         if (same && said.phase() == HANDOVER_DONE && activity_ == ACTIVITY_ACTIVE) takeover_->confirmed = true;
         if (activity_ != ACTIVITY_ACTIVE && !(same && said.phase() == HANDOVER_OFFER)) {
             forget_takeover(out, peer_name() + " withdrew its offer");
