@@ -32,6 +32,7 @@ void Node::power_off() {
     kill_daemon();
     start_.cancel();  // the supervisor is gone, too
     machine_.power_off();
+    start_missed_ = false;
     observer_.on_process(*this);
 }
 
@@ -45,12 +46,16 @@ void Node::resume() {
     machine_.resume();
     if (daemon_ && !stopped_) daemon_->go_on();
     observer_.on_process(*this);
+    // The supervisor stood still as well.
+    if (std::exchange(start_missed_, false)) start_daemon();
 }
 
 // ---- the daemon ----
 
 void Node::start_daemon() {
-    if (daemon_ || !machine_.works()) return;
+    if (daemon_) return;
+    if (machine_.paused()) start_missed_ = true;
+    if (!machine_.works()) return;
     Daemon::Costs costs = costs_.daemon;
     costs.addresses.slow = slow_;
     stopped_ = false;

@@ -94,6 +94,7 @@ class Node {
     Duration starved_{0};
     bool disk_full_ = false;
     bool stopped_ = false;
+    bool start_missed_ = false;  // it was due while the machine stood still
     std::deque<Recorded> sent_;
     std::deque<Recorded> received_;
     bool keep_records_ = false;
