@@ -146,6 +146,12 @@ void Invariants::on_activity(Node& node, hb::Activity before) {
         }
         if (claim) seen.term = claim->term;
         seen.claimed = world_now();
+        // What it had heard was higher than the claim that it had then. If this one beats it, whether it may be is a
+        // matter of 3; that nobody lets go for the old one is right.
+        if (seen.heard_higher && claim && hb::beats(*claim, seen.higher_claim)) {
+            seen.heard_higher.reset();
+            judge_both();
+        }
     } else if (before == hb::ACTIVITY_ACTIVE) {
         seen.active_since.reset();
         seen.inactive_since = world_now();
@@ -190,6 +196,7 @@ void Invariants::on_datagram(Node& node, const Datagram& datagram) {
     if (!seen.heard_higher && both_since_ && claim && hb::beats(other, *claim)) {
         seen.heard_higher = world_now();
         seen.higher_sequence = datagram.message->sequence();
+        seen.higher_claim = other;
         judge_both();
     }
 }

@@ -73,6 +73,7 @@ class Invariants : public Observer {
         std::optional<Instant> active_since;
         std::optional<Instant> inactive_since;  // no core of it is active
         std::uint64_t higher_sequence = 0;      // of the heartbeat that said heard_higher
+        heartbeat::ClaimValue higher_claim;     // and the claim
         std::optional<Instant> stood_still;     // it was stopped, starved or paused until then
         std::uint64_t term = 0;
         Instant claimed{};

@@ -10,6 +10,9 @@
 #include "sim/run/run.hpp"
 
 namespace lbcluster::sim {
+
+namespace hb = heartbeat;
+
 namespace {
 
 // A quiet pair for 40 s; `plant` happens after 10 s.
@@ -41,6 +44,16 @@ std::vector<unsigned> violated_after(const std::function<void(World&)>& plant, c
     return out;
 }
 
+// A heartbeat that is seen by the judge alone: lb2 active with this claim, as if lb1 had read it.
+void let_lb1_hear(World& world, std::uint64_t term, std::uint64_t sequence) {
+    hb::Heartbeat message;
+    message.set_activity(hb::ACTIVITY_ACTIVE);
+    message.set_sequence(sequence);
+    message.mutable_claim()->set_term(term);
+    message.mutable_claim()->set_node("lb2");
+    world.observer().on_datagram(*world.nodes()[0], {0, false, {}, hb::Verdict::accepted, &message});
+}
+
 IpPrefix first_ip(World& world) { return world.nodes()[0]->setup().settings.floating_ips.front().address; }
 
 // For ever: as a careless tool would add it.
@@ -61,6 +74,31 @@ TEST(InvariantTest, AQuietPairBreaksNone) {
 TEST(InvariantTest, TwoKernelsThatAnswerAreFound) {
     const auto found = violated_after([](World& world) { hold(world, 1); });
     EXPECT_THAT(found, Contains(1U));
+}
+
+// Both answer, as nothing passes between them. lb1 has just heard a claim so much higher than its own; before it has
+// let go (its kernel is slow), it claims anew.
+std::vector<unsigned> claims_anew_after(std::uint64_t higher) {
+    return violated_after(
+        [higher](World& world) {
+            Node& lb1 = *world.nodes()[0];
+            let_lb1_hear(world, lb1.daemon()->core().claim()->term + higher, 1'000'000);
+            lb1.daemon()->command(hb::CommandKind::standby, true);
+            after(1ms, [&lb1] { lb1.daemon()->command(hb::CommandKind::activate, true); });
+        },
+        "cluster: |\n  heartbeat: {profile: fast}\n  floating_ips:\n"
+        "    - {address: 10.77.0.200, interface: lan}\n    - {address: 10.77.0.201, interface: lan}\n"
+        "faults:\n  - {at: 9s, fault: cut}\n"
+        "  - {at: 9500ms, fault: slow_addresses, for: 1s, node: lb1, delay: 50ms}\n");
+}
+
+TEST(InvariantTest, WhoHeardAHigherClaimAndKeepsTheAddressesIsFound) {
+    EXPECT_THAT(claims_anew_after(1000), Contains(1U));
+}
+
+// Seed 90040403: the new claim is above what it had heard.
+TEST(InvariantTest, WhoClaimsAnewAboveWhatItHeardMayKeepThem) {
+    EXPECT_THAT(claims_anew_after(1), ::testing::Not(Contains(1U)));
 }
 
 TEST(InvariantTest, AnAddressThatIsLeftBehindIsFound) {
