@@ -74,7 +74,8 @@ void Core::begin(Instant now) {
     last_late_ = now_;
     ++late_loops_;
     send_now_ = true;
-    if (late > deadtime()) cautious_until_ = now_ + deadtime();
+    // Only who holds the addresses can have lost them meanwhile; who does not has only heard late.
+    if (late > deadtime() && activity_ == ACTIVITY_ACTIVE) cautious_until_ = now_ + deadtime();
 }
 
 bool Core::due(Instant when) {

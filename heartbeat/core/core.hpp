@@ -252,7 +252,7 @@ class Core {
     Instant deadline_{};
     std::optional<Instant> wanted_at_;       // when the shell was asked to call step() again
     std::optional<Instant> last_late_;       // we were late by more than keepalive
-    std::optional<Instant> cautious_until_;  // after a lateness of more than deadtime
+    std::optional<Instant> cautious_until_;  // active: after a lateness of more than deadtime
     Duration deadtime_floor_{0};             // a reload never shortens a running deadline
     std::uint64_t late_loops_ = 0;
 

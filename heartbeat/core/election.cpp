@@ -318,7 +318,8 @@ void Core::apply(const Transition& transition, Actions& out) {
     } else {
         claim_.reset();
         in_conflict_ = false;
-        takeover_.reset();  // what it added goes as well; the same offer is not taken up again
+        cautious_until_.reset();  // what happened meanwhile is known now, and nothing is held to be careful with
+        takeover_.reset();        // what it added goes as well; the same offer is not taken up again
         // Leaving `starting` removes leftovers at once, not with their lease.
         if (from == ACTIVITY_ACTIVE || from == ACTIVITY_STARTING || wanted_) release(out);
         if (transition.resign) resigned_at_ = now_;

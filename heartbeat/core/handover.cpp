@@ -329,6 +329,7 @@ void Core::run_activate(PendingCommand& pending, Actions& out) {
         request_.reset();
     };
     if (activity_ == ACTIVITY_ACTIVE) {
+        if (cautious_until_) return;                            // perhaps the peer has taken over meanwhile
         if (pending.command.force) conflicts_.trust_all(true);  // the operator insists on refused addresses
         return done(0, settings_.node + " is active");
     }

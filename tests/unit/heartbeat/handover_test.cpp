@@ -187,6 +187,43 @@ TEST(Handover, ToTheFitterOneButNotForAHiccup) {
     EXPECT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 6s));
 }
 
+// Whoever stood still is careful with addresses that it holds. A passive one holds none, and what it takes over by an
+// offer of now it announces: the old active lets go at once, and no client may still send there.
+TEST(Handover, APassiveNodeThatStoodStillAnnouncesWhatItTakesOver) {
+    Pair p;
+    settle(p);
+    p.freeze(1);
+    p.run(1500ms);
+    p.thaw(1);
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 300ms));
+    EXPECT_FALSE(p.nodes[1].core->restraint().announce_nothing);
+    EXPECT_FALSE(p.nodes[1].core->restraint().put_nothing_back);
+}
+
+// Found by the swarm (seed 90003916): it stood still, gave way to the higher claim, and had a command that brought the
+// addresses back at once. What the worker had removed already it did not put back for a deadtime: so long both
+// answered.
+TEST(Handover, WhoGaveWayAfterAPauseIsNotCarefulAnyMore) {
+    Pair p([](Settings& s) {
+        s.address_probe = AddressProbe::off;
+        s.ping_nodes.clear();
+    });
+    settle(p);
+    p.freeze(0);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1); }, 1500ms));
+    p.run(200ms);
+    p.thaw(0);
+    EXPECT_TRUE(p.active(0));
+    p.command(0, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 300ms));
+    EXPECT_TRUE(p.noted(0, "became-passive"));
+    ASSERT_EQ(p.nodes[0].answers.size(), 1U);
+    EXPECT_EQ(p.nodes[0].answers[0].exit_code, 0U);
+    EXPECT_FALSE(p.nodes[0].core->restraint().announce_nothing);
+    EXPECT_FALSE(p.nodes[0].core->restraint().put_nothing_back);
+}
+
 // Found by the swarm (40033647): the offer had run out and nothing was a conflict yet, so nobody announced again.
 TEST(Handover, HeardTooLateTheNewActiveAnnouncesWhenTheOldOneYields) {
     Pair p;
