@@ -11,6 +11,7 @@ namespace lbcluster::heartbeat {
 namespace {
 
 constexpr std::size_t actions_max = 4096;  // of one step; a guard against loops, never reached in practice
+constexpr auto announcing = 7s;  // from the first round of an announcement to the last (net/announce_schedule)
 
 std::set<std::string> interfaces_of(const std::vector<FloatingIp>& floating_ips) {
     std::set<std::string> names;
@@ -168,10 +169,12 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     begin(now);
     const bool was_heard = heard();
     const bool after_silence = !was_heard || now_ >= session_.last_heard() + settings_.warntime;
+    const auto link_heard = link < settings_.links.size() ? session_.last_heard(link) : std::nullopt;
     const auto [verdict, restarted] = session_.receive(now_, link, message);
     if (verdict == Verdict::same_name) raised_.insert("same-name");
     if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
     deadtime_floor_ = Duration{0};
+    if (link_heard && tracked_.contains(settings_.links[link].interface)) note_gap(*link_heard, 3 * peer_keepalive());
     if (after_silence || restarted || !heard_since_) heard_since_ = now_;
     if (std::exchange(peer_found_dead_, false)) peer_back_ = true;
     if (verdict == Verdict::accepted_late) return verdict;
@@ -211,6 +214,7 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
 
 void Core::on_ping_reply(Instant now, std::size_t index) {
     begin(now);
+    if (const auto before = pings_.last_reply(index)) note_gap(*before, 2 * PingWatch::calm(deadtime()));
     pings_.on_reply(now_, index);
 }
 
@@ -243,7 +247,7 @@ void Core::on_foreign_use(Instant now, const IpAddress& address, const MacAddres
         found = strangers_.emplace(address, std::pair{mac, now_ - 1h}).first;
     }
     // RFC 5227 2.4 (b): defend, but not more often than every DEFEND_INTERVAL (10 s).
-    if (activity_ == ACTIVITY_ACTIVE && now_ >= found->second.second + 10s) out.emplace_back(Announce{});
+    if (activity_ == ACTIVITY_ACTIVE && now_ >= found->second.second + 10s) announce(out);
     if (now_ >= found->second.second + 10s) found->second.second = now_;
     found->second.first = mac;
 }
@@ -277,7 +281,7 @@ void Core::on_interfaces(Instant now, const std::vector<InterfaceFact>& interfac
         const auto after = interfaces_.find(name);
         if (activity_ == ACTIVITY_ACTIVE && before != old.end() && after != interfaces_.end() &&
             (before->second.mac != after->second.mac || (!before->second.carrier && after->second.carrier))) {
-            out.emplace_back(Announce{});
+            announce(out);
             break;
         }
     }
@@ -294,7 +298,9 @@ void Core::on_addresses(Instant now, const AddressReport& report, Actions& out) 
     if (report.epoch != epoch_) return;
     const bool first_complete = report.complete && !(addresses_.epoch == epoch_ && addresses_.complete);
     addresses_ = report;
-    held_digest_ = digest_of(addresses_.held);
+    const std::uint64_t held = digest_of(addresses_.held);
+    if (wanted_ && held != held_digest_) announced_at_ = now_;  // the worker announces each as soon as it is there
+    held_digest_ = held;
     if (!wanted_ && first_complete && last_word_) {
         send_now_ = true;
         // "Done" may be said from now on, however long the kernel took.
@@ -449,6 +455,7 @@ void Core::step(Instant now, Actions& out) {
     run_commands(out);
     decide(out);
     settle_conflict(out);
+    announce_after_gap(out);
     run_commands(out);  // those that were waiting for what has just been decided
     run_offer(out);
     run_takeover(out);
@@ -468,7 +475,7 @@ void Core::update_watches(Actions& out) {
     if (cautious_until_ && due(*cautious_until_)) {
         cautious_until_.reset();
         // The peer may have served for a moment and let go again: the caches lead to it.
-        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
+        if (activity_ == ACTIVITY_ACTIVE) announce(out);
     }
     if (pings_.update(now_, deadtime())) {
         send_now_ = true;
@@ -476,7 +483,7 @@ void Core::update_watches(Actions& out) {
             claimed_unwitnessed_ = false;
             note(out, "ping-nodes-reached", Severity::info, "a ping node answers");
             // Nothing of what was announced meanwhile may have arrived.
-            if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{true});
+            if (activity_ == ACTIVITY_ACTIVE) announce(out, true);
         } else {
             probes_.restart_count();
             note(out, "ping-nodes-lost", Severity::warning, "no ping node answered for " + format_duration(deadtime()));
@@ -494,7 +501,7 @@ void Core::update_watches(Actions& out) {
     } else if (peer_back_) {
         note(out, "peer-alive", Severity::info, "heartbeats of " + peer_name() + " are back");
         // It may have served meanwhile and let go before we could see it: put the caches right.
-        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{});
+        if (activity_ == ACTIVITY_ACTIVE) announce(out);
     }
     peer_back_ = false;
     announce_while_alone(out);
@@ -521,8 +528,25 @@ void Core::announce_while_alone(Actions& out) {
     const Duration period = std::max<Duration>(5s, 20ms * settings_.floating_ips.size());
     if (!due(*announced_alone_at_ + period)) return;
     announced_alone_at_ = now_;
-    out.emplace_back(Announce{true});
+    announce(out, true);
     due(now_ + period);
+}
+
+void Core::note_gap(Instant since, Duration usual) {
+    // Three rounds are over in half a second: a shorter gap leaves enough of them.
+    if (now_ - since < std::max<Duration>(usual, 500ms) || since > announced_at_ + announcing) return;
+    announcements_lost_ = true;
+}
+
+// All rounds may have been lost, and the next one is a refresh away. That the ping nodes count as reached says little:
+// a deadtime may be longer than all rounds, and one ping node of two is enough for it. Where gap follows gap it goes on
+// for as long as they do: with very many addresses more seldom.
+void Core::announce_after_gap(Actions& out) {
+    if (activity_ != ACTIVITY_ACTIVE) announcements_lost_ = false;
+    if (!announcements_lost_) return;
+    if (!due(announced_at_ + std::max<Duration>(1s, 20ms * settings_.floating_ips.size()))) return;
+    announcements_lost_ = false;
+    announce(out, true);
 }
 
 void Core::update_fitness() {

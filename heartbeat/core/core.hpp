@@ -174,6 +174,7 @@ class Core {
     // step, in order
     void update_watches(Actions& out);
     void announce_while_alone(Actions& out);
+    void announce_after_gap(Actions& out);
     void update_fitness();
     void ask_witnesses(Actions& out);
     void check_conflicts(Actions& out);
@@ -200,6 +201,9 @@ class Core {
     void acquire(Actions& out, bool first);
     void release(Actions& out);
     void set_addresses(Actions& out, bool announce);
+    void announce(Actions& out, bool paced = false);
+    // A path on the LAN works again that was last seen to work then. `usual`: what may lie between two signs of it.
+    void note_gap(Instant since, Duration usual);
 
     // handover.cpp
     void run_commands(Actions& out);
@@ -290,6 +294,8 @@ class Core {
     std::optional<Instant> heard_since_;  // without a silence of warntime
     bool peer_was_late_ = false;
     std::optional<Instant> announced_alone_at_;  // while active and the peer is not heard
+    Instant announced_at_{};                     // the newest first round
+    bool announcements_lost_ = false;            // perhaps: nothing came through while they went out
     std::optional<Instant> peer_unreached_since_;
     bool witnesses_gone_ = false;  // at the peer's last heartbeat neither node had reached a ping node for a deadtime
     bool claiming_without_witness_ = false;

@@ -22,7 +22,7 @@ void Core::settle_conflict(Actions& out) {
     if (conflict == in_conflict_) return;
     in_conflict_ = conflict;
     if (activity_ != ACTIVITY_ACTIVE) return;
-    out.emplace_back(Announce{});
+    announce(out);
     if (conflict) note(out, "conflict", Severity::alarm, peer_name() + " is active too, with the lower claim");
     else
         note(out, "conflict-end", Severity::info,
@@ -279,6 +279,11 @@ void Core::acquire(Actions& out, bool first) {
 void Core::set_addresses(Actions& out, bool announce) {
     held_back_ = conflicts_.held_back();
     out.emplace_back(SetAddresses{epoch_, wanted_, announce, held_back_});
+}
+
+void Core::announce(Actions& out, bool paced) {
+    announced_at_ = now_;
+    out.emplace_back(Announce{paced});
 }
 
 void Core::release(Actions& out) {

@@ -79,7 +79,7 @@ void Core::read_peer_handover(Actions& out) {
         consider_offer(out);
     }
     if (done_awaited_ && said.phase() == HANDOVER_DONE && said.number() == *done_awaited_) {
-        if (activity_ == ACTIVITY_ACTIVE) out.emplace_back(Announce{true});
+        if (activity_ == ACTIVITY_ACTIVE) announce(out, true);
         done_awaited_.reset();
     }
 }
@@ -156,11 +156,11 @@ void Core::run_takeover(Actions& out) {
     const Handover& said = peer().handover();
     const bool releasing = said.phase() == HANDOVER_RELEASING && said.number() == takeover_->number;
     if (takeover_->confirmed) {
-        out.emplace_back(Announce{true});  // now nobody else answers: this one is heard by the last cache
+        announce(out, true);  // now nobody else answers: this one is heard by the last cache
         takeover_.reset();
     } else if (due(activity_since_ + deadtime()) && !peer_active() && !releasing) {
         // It gave its offer up, served on, and yields only now: caches may have learnt from it.
-        out.emplace_back(Announce{});
+        announce(out);
         done_awaited_ = takeover_->number;
         takeover_.reset();
     } else if (due(activity_since_ + std::max<Duration>(2 * deadtime(), 1s))) {
@@ -224,7 +224,7 @@ void Core::run_offer(Actions& out) {
         note(out, "handover-ended", Severity::warning,
              offer_->refused ? peer_name() + " refused: " + offer_->refusal
                              : peer_name() + " did not take over in time");
-        out.emplace_back(Announce{});  // the peer may have announced some of them already
+        announce(out);  // the peer may have announced some of them already
         const Offer ended = *offer_;
         offer_.reset();
         if (ended.purpose == Purpose::fitness || ended.purpose == Purpose::carrier ||

@@ -47,8 +47,8 @@ std::optional<Instant> PingWatch::lost_at(Duration deadtime) const {
 Instant PingWatch::next_send(Duration keepalive, Duration deadtime, bool peer_late) const {
     if (!last_sent_) return started_;
     const bool unanswered = !last_reply_ || *last_reply_ < *last_sent_;
-    const Duration calm = std::min<Duration>(1s, deadtime / 3);
-    return *last_sent_ + (peer_late || unanswered ? std::min(keepalive, calm) : calm);
+    const Duration pause = calm(deadtime);
+    return *last_sent_ + (peer_late || unanswered ? std::min(keepalive, pause) : pause);
 }
 
 }  // namespace lbcluster::heartbeat

@@ -3,6 +3,7 @@
 // unanswered. A ping node tells "you are cut off", never "the other one is dead". Pure.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -27,6 +28,11 @@ class PingWatch {
     [[nodiscard]] bool known(Instant now, Duration deadtime) const;
     [[nodiscard]] bool ever_reached() const { return last_reply_.has_value(); }
     [[nodiscard]] std::optional<Instant> last_reply() const { return last_reply_; }
+    [[nodiscard]] std::optional<Instant> last_reply(std::size_t index) const {
+        return index < nodes_.size() ? nodes_[index] : std::nullopt;
+    }
+    // The pause between two echoes while all is well.
+    [[nodiscard]] static Duration calm(Duration deadtime) { return std::min<Duration>(1s, deadtime / 3); }
     // Since when reached() is as it is.
     [[nodiscard]] Instant changed_at() const { return changed_at_; }
     // When reached() came back after it was lost once. Empty: it was never lost.

@@ -94,6 +94,74 @@ TEST(PingNode, BackAgainTheActiveAnnounces) {
     expect_quiet(p);
 }
 
+// Found by the swarm (seed 90013929): the LAN was cut for less than a deadtime, but for all the rounds in which the new
+// active announced.
+TEST(PingNode, BackAfterASilenceShorterThanDeadtimeTheNewActiveAnnounces) {
+    Pair p([](Settings& s) { timers(s, 500ms, 6s); });
+    settle(p);
+    p.gateway = false;
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 1s));
+    p.run(3s);
+    const unsigned before = p.nodes[1].announces;
+    p.gateway = true;
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > before; }, 1s));
+    // Nothing was announced into a later silence: the caches are right.
+    p.run(20s);
+    const unsigned announced = p.nodes[1].announces;
+    p.gateway = false;
+    p.run(4s);
+    p.gateway = true;
+    p.run(4s);
+    EXPECT_EQ(p.nodes[1].announces, announced);
+}
+
+// The same, where only the heartbeat path on the LAN can tell.
+TEST(PingNode, WithoutOneAPathOnTheLanThatIsBackMakesTheNewActiveAnnounce) {
+    Pair p([](Settings& s) {
+        timers(s, 500ms, 6s);
+        s.ping_nodes.clear();
+    });
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t link) { return link != 0; };
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 1s));
+    p.run(3s);
+    const unsigned before = p.nodes[1].announces;
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > before; }, 1s));
+    // A path beside the LAN tells nothing about it.
+    p.command(0, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(0) && p.passive(1); }, 1s));
+    p.passes = [](std::size_t, std::uint32_t link) { return link != 1; };
+    p.run(3s);
+    const unsigned announced = p.nodes[0].announces;
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    p.run(3s);
+    EXPECT_EQ(p.nodes[0].announces, announced);
+}
+
+// Where gap follows gap, announcing does not fill the LAN.
+TEST(PingNode, ThatBlinksMakesNobodyAnnounceForEver) {
+    Pair p([](Settings& s) {
+        timers(s, 10ms, 30ms);
+        for (int i = 1; i < 200; ++i) {
+            s.floating_ips.push_back({*IpPrefix::parse("10.77.1." + std::to_string(i)), "eth0", ""});
+        }
+    });
+    settle(p);
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 1s));
+    const unsigned before = p.nodes[1].announces;
+    for (int i = 0; i < 8; ++i) {
+        p.passes = [](std::size_t, std::uint32_t link) { return link != 0; };
+        p.run(600ms);
+        p.passes = [](std::size_t, std::uint32_t) { return true; };
+        p.run(100ms);
+    }
+    EXPECT_LE(p.nodes[1].announces, before + 3);
+}
+
 TEST(PingNode, DownForBothDoesNotPreventTakeover) {
     Pair p;
     settle(p);
