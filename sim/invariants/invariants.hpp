@@ -122,6 +122,7 @@ class Invariants : public Observer {
     bool disk_was_full_ = false;        // terms may go down after that
     bool only_differences_ = true;      // so far only faults of invariant 10
     std::size_t moves_judged_ = 0;
+    std::size_t failbacks_ = 0;  // that both configurations ask for
 
     std::optional<Instant> both_since_;
     std::optional<Instant> path_since_;  // heartbeats can pass in both directions, while both answer

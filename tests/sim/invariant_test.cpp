@@ -138,6 +138,15 @@ TEST(InvariantTest, ACacheThatLooksToTheWrongMachineIsFound) {
     EXPECT_THAT(found, Contains(7U));
 }
 
+// Seed 90060590: a move that automatic failback asks for is none of these (found-failback-by-reload.yaml); this is one.
+TEST(InvariantTest, AMoveForWhichThereIsNoReasonButAReloadIsFound) {
+    const auto found =
+        violated_after([](World& world) { world.nodes()[1]->daemon()->command(hb::CommandKind::activate, false); },
+                       "faults:\n  - {at: 9s, fault: reload, cluster: \"floating_ips: [{address: 10.77.0.200, "
+                       "interface: lan}]\\n\"}\n");
+    EXPECT_THAT(found, Contains(10U));
+}
+
 TEST(InvariantTest, NoiseThatIsAcceptedIsFound) {
     const auto found = violated_after([](World& world) {
         // An authentic, fresh datagram that is marked as noise: as if a forgery had been taken for good.
