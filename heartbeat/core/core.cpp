@@ -169,12 +169,15 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     begin(now);
     const bool was_heard = heard();
     const bool after_silence = !was_heard || now_ >= session_.last_heard() + settings_.warntime;
-    const auto link_heard = link < settings_.links.size() ? session_.last_heard(link) : std::nullopt;
+    // Not heard in this session: silent since it began.
+    const Instant link_heard =
+        was_heard && link < settings_.links.size() ? session_.last_heard(link).value_or(session_since_) : now_;
     const auto [verdict, restarted] = session_.receive(now_, link, message);
     if (verdict == Verdict::same_name) raised_.insert("same-name");
     if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
     deadtime_floor_ = Duration{0};
-    if (link_heard && tracked_.contains(settings_.links[link].interface)) note_gap(*link_heard, 3 * peer_keepalive());
+    if (tracked_.contains(settings_.links[link].interface)) note_gap(link_heard, 3 * peer_keepalive());
+    if (restarted) session_since_ = now_;
     if (after_silence || restarted || !heard_since_) heard_since_ = now_;
     if (std::exchange(peer_found_dead_, false)) peer_back_ = true;
     if (verdict == Verdict::accepted_late) return verdict;
@@ -214,7 +217,7 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
 
 void Core::on_ping_reply(Instant now, std::size_t index) {
     begin(now);
-    if (const auto before = pings_.last_reply(index)) note_gap(*before, 2 * PingWatch::calm(deadtime()));
+    note_gap(pings_.last_reply(index).value_or(started_), 2 * PingWatch::calm(deadtime()));
     pings_.on_reply(now_, index);
 }
 

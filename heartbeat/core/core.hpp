@@ -292,6 +292,7 @@ class Core {
     bool peer_found_dead_ = false;        // and not heard since: no lateness of ours brings it back to life
     bool peer_back_ = false;              // heard again since the last step
     std::optional<Instant> heard_since_;  // without a silence of warntime
+    Instant session_since_{};             // its present life is known
     bool peer_was_late_ = false;
     std::optional<Instant> announced_alone_at_;  // while active and the peer is not heard
     Instant announced_at_{};                     // the newest first round

@@ -141,6 +141,26 @@ TEST(PingNode, WithoutOneAPathOnTheLanThatIsBackMakesTheNewActiveAnnounce) {
     EXPECT_EQ(p.nodes[0].announces, announced);
 }
 
+// Seed 90044775: started anew during the cut, it had never heard the path on the LAN.
+TEST(PingNode, APathOnTheLanThatIsHeardForTheFirstTimeMakesTheNewActiveAnnounce) {
+    Pair p([](Settings& s) {
+        timers(s, 500ms, 6s);
+        s.ping_nodes.clear();
+    });
+    settle(p);
+    p.passes = [](std::size_t, std::uint32_t link) { return link != 0; };
+    p.power_off(1);
+    p.run(200ms);
+    p.power_on(1);
+    p.run(200ms);
+    p.command(1, CommandKind::activate);
+    ASSERT_TRUE(p.run_until([&] { return p.active(1) && p.passive(0); }, 1s));
+    p.run(3s);
+    const unsigned before = p.nodes[1].announces;
+    p.passes = [](std::size_t, std::uint32_t) { return true; };
+    EXPECT_TRUE(p.run_until([&] { return p.nodes[1].announces > before; }, 1s));
+}
+
 // Where gap follows gap, announcing does not fill the LAN.
 TEST(PingNode, ThatBlinksMakesNobodyAnnounceForEver) {
     Pair p([](Settings& s) {
