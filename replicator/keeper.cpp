@@ -147,13 +147,14 @@ void Keeper::count(Look& look, const config::LoadResult& loaded, const Own& own,
         return;
     }
     const bool changed = counted.ledger.counted.digest != ledger_->counted.digest;
-    if (changed) {
+    const bool kept = !own.history.empty() && own.history.front() == own.digest;
+    if (changed || !kept) {
         // The daemons do not use it either: it is replicated when it is right.
         if (const auto errors = shared_errors(loaded); !errors.empty()) {
             look.error = "the files were changed and are not valid: " + lines_to_sentence(errors);
             return;
         }
-        // An edit by hand becomes a revision, so that it goes over as one.
+        // An edit by hand becomes a revision, so that it goes over as one, and can be put back.
         const auto settled = config::settle(paths_, 5s);
         if (!settled) look.error = settled.error().error.message;
         else look.revision = *settled;
@@ -179,7 +180,7 @@ void Keeper::put_back(Look& look) {
         const auto revisions = config::history(paths_);
         if (revisions.size() > 1) look.set_aside = revisions[1].number();
     }
-    const std::string where = done->set_aside ? done->set_aside->folder
+    const std::string where = done->set_aside  ? done->set_aside->folder
                               : look.set_aside ? "revision " + std::to_string(*look.set_aside)
                                                : "the history";
     look.notes.push_back({"hand-edit-set-aside", "alarm",
@@ -308,7 +309,8 @@ Taken Keeper::take(const std::vector<config::Received>& chain, const Counted& of
     LBC_ASSERT(!chain.empty());
     const std::string before = digest_in_force(paths_);
     if (!ledger_) return {before, 5, {"this node is not ready to take a configuration over", "see its log", 0}};
-    if (chain.back().revision.digest() != offered.digest) return {before, 1, {"the offer's version is of another", "", 0}};
+    if (chain.back().revision.digest() != offered.digest)
+        return {before, 1, {"the offer's version is of another", "", 0}};
     if (auto why = refusal_of(before, ledger_->counted, offered)) return {before, 5, std::move(*why)};
     Ledger with = *ledger_;
     with.incoming = offered;

@@ -38,7 +38,7 @@ struct Look {
     std::string own;             // digest in force; empty: see `error`
     std::uint64_t revision = 0;  // its number
     std::vector<std::string> known;
-    std::string error;           // why what is in force cannot be replicated
+    std::string error;                       // why what is in force cannot be replicated
     std::optional<std::uint64_t> set_aside;  // a hand edit is this revision now
     std::vector<Note> notes;
 };
@@ -66,8 +66,7 @@ class Keeper {
     Result<Parcel> pack(const std::set<std::string>& peer_knows);
     // Contents that are here and need not be sent.
     Contents have();
-    Taken take(const std::vector<config::Received>& chain, const Counted& offered,
-               const std::set<IpPrefix>& floating);
+    Taken take(const std::vector<config::Received>& chain, const Counted& offered, const std::set<IpPrefix>& floating);
     replica::Copy copy();
     // The folder that it was written to.
     Result<std::string> keep_copy(const replica::Copy& copy);

@@ -1,7 +1,8 @@
 // What a push carries: revisions of one node, and the contents that the other has not got. Pure: messages and bytes.
 //
-// What comes from the peer is believed only as far as it was checked here: names that stay inside files/, lengths within
-// the limits below before anything of that length is kept, the SHA-256 of each content, and the digest of each revision.
+// What comes from the peer is believed only as far as it was checked here: names that stay inside files/, lengths
+// within the limits below before anything of that length is kept, the SHA-256 of each content, and the digest of each
+// revision.
 #pragma once
 
 #include <lbcluster/replica.pb.h>
@@ -63,7 +64,7 @@ class Assembly {
   private:
     replica::Offer offer_;
     Contents contents_;
-    std::vector<std::string> missing_;         // in the order of want()
+    std::vector<std::string> missing_;          // in the order of want()
     std::map<std::string, std::size_t> bytes_;  // announced
     std::size_t at_ = 0;
     std::string content_;  // of missing_[at_], as far as it has come

@@ -1,8 +1,8 @@
-// One stream to the peer's replicatord: hello in both directions, then frames both ways, and a sign of life when there is
-// nothing to say. Either node may have opened it; after hello there is no difference.
+// One stream to the peer's replicatord: hello in both directions, then frames both ways, and a sign of life when there
+// is nothing to say. Either node may have opened it; after hello there is no difference.
 //
-// One thread, the io_context's. A session lives as long as its coroutines run (shared_from_this); it tells its end once,
-// with the reason, unless it was closed by close(). Bounded: what waits to be sent is at most queue_bytes_max.
+// One thread, the io_context's. A session lives as long as its coroutines run (shared_from_this); it tells its end
+// once, with the reason, unless it was closed by close(). Bounded: what waits to be sent is at most queue_bytes_max.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

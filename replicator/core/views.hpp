@@ -1,5 +1,5 @@
-// Two judgements on each real server, this node's and the peer's, and where they have differed for long: then one of the
-// nodes does not reach the server, or a server answers only some. Pure; the time is passed in.
+// Two judgements on each real server, this node's and the peer's, and where they have differed for long: then one of
+// the nodes does not reach the server, or a server answers only some. Pure; the time is passed in.
 #pragma once
 
 #include <map>

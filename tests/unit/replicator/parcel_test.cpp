@@ -77,7 +77,8 @@ TEST_F(ReplicaParcel, WhatIsThereAlreadyIsNotSent) {
 }
 
 TEST_F(ReplicaParcel, NamesStayInsideFiles) {
-    for (const char* good : {"cluster.yaml", "files/a", "files/certs/a.pem", "files/1/2/3/4", "files/...", "files/.a"}) {
+    for (const char* good :
+         {"cluster.yaml", "files/a", "files/certs/a.pem", "files/1/2/3/4", "files/...", "files/.a"}) {
         EXPECT_TRUE(is_file_name(good)) << good;
     }
     for (const std::string& bad :
