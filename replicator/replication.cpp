@@ -285,10 +285,11 @@ void Replication::evaluate() {
     if (!*open_ || !looked()) return;
     if (look_.peer) {
         const State now = state();
-        if (now == State::in_sync) {
+        // While it lasts nothing changes that would have to be told.
+        if (std::exchange(was_in_sync_, now == State::in_sync) != (now == State::in_sync)) {
             synced_ms_ = realtime_ms_now();
-            merge();
         }
+        if (now == State::in_sync) merge();
         if (now == State::push && !push_ && !packing_ && !holding_ && !incoming_) push();
         const std::string both = now == State::diverged ? look_.counted.digest + peer_->digest : "";
         if (std::exchange(diverged_note_, both) != both && !both.empty()) {

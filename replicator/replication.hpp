@@ -185,6 +185,7 @@ class Replication : private SessionHost {
     std::map<std::string, Alarmed> alarms_;
     std::optional<Instant> trouble_since_;
     std::uint64_t synced_ms_ = 0;
+    bool was_in_sync_ = false;
     std::uint64_t took_us_ = 0;
     std::map<std::string, std::uint64_t> counters_;
 };

@@ -90,7 +90,7 @@ TEST_F(Replicating, ChangesOnBothSidesWaitForSomebodyToChoose) {
 
     const bus::Reply chosen = answer([&](auto respond) { lb1_->replication->resolve(true, respond); });
     EXPECT_EQ(chosen.exit_code(), 0U) << chosen.message();
-    EXPECT_TRUE(in_sync());
+    ASSERT_TRUE(run_until([&] { return in_sync(); }));
     EXPECT_EQ(lb2_->get("cluster.yaml"), yaml_of("mine"));
     EXPECT_TRUE(lb2_->has_revision(yaml_of("theirs"))) << "kept";
     EXPECT_FALSE(lb1_->alarmed("config-diverged"));
