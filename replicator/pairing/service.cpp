@@ -230,21 +230,31 @@ Answer PairingService::Call::end(const replica::Unpair& asked) {
     return frame;
 }
 
-PairingService::PairingService(boost::asio::thread_pool& files, config::Paths paths,
+PairingService::PairingService(boost::asio::any_io_executor executor, config::Paths paths,
                                std::function<void(const std::string&)> on_changed)
-    : files_(files), paths_(std::move(paths)), on_changed_(std::move(on_changed)) {}
+    : executor_(std::move(executor)), paths_(std::move(paths)), on_changed_(std::move(on_changed)) {}
+
+PairingService::~PairingService() { files_.join(); }
 
 bool PairingService::is_call(const replica::Frame& frame) {
     return frame.has_pair_begin() || frame.has_pair_check() || frame.has_unpair();
 }
 
-boost::asio::awaitable<void> PairingService::serve(Channel& channel, replica::Frame first) {
-    if (busy_) {
+void PairingService::take(std::unique_ptr<Channel> channel, replica::Frame first) {
+    std::shared_ptr<Channel> shared = std::move(channel);
+    boost::asio::co_spawn(executor_, serve(shared, std::move(first)), [shared](const std::exception_ptr& error) {
+        shared->close();
+        if (error) std::rethrow_exception(error);
+    });
+}
+
+boost::asio::awaitable<void> PairingService::serve(std::shared_ptr<Channel> channel, replica::Frame first) {
+    if (serving_) {
         const Error busy{"another pairing with this node is under way", "wait for its end", EPERM};
-        (void)co_await channel.send(error_frame(5, busy), patience);
+        (void)co_await channel->send(error_frame(5, busy), 5s);
         co_return;
     }
-    busy_ = true;
+    serving_ = channel;
     Call call(files_, paths_);
     Result<replica::Frame> asked = std::move(first);
     while (asked) {
@@ -252,11 +262,11 @@ boost::asio::awaitable<void> PairingService::serve(Channel& channel, replica::Fr
         const std::string change = call.take_change();
         if (!change.empty()) on_changed_(change);
         replica::Frame frame = answer ? std::move(*answer) : error_frame(exit_code_of(answer.error()), answer.error());
-        const auto sent = co_await channel.send(std::move(frame), patience);
+        const auto sent = co_await channel->send(std::move(frame), patience);
         if (!answer || !sent) break;
-        asked = co_await channel.receive(patience);
+        asked = co_await channel->receive(patience);
     }
-    busy_ = false;
+    serving_.reset();
 }
 
 }  // namespace lbcluster::replicator
