@@ -87,7 +87,9 @@ int run(int argc, char** argv) {
     register_arp_fix(app, context);
     register_floating_ip(app, context);
     register_config(app, context);
+    register_sync(app, context);
     register_key(app, context);
+    register_replica(app, context);
     register_simulate(app, context);
     try {
         app.parse(argc, argv);
