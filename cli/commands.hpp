@@ -24,6 +24,8 @@ void register_connections(CLI::App& app, Context& context);
 void register_diagnose(CLI::App& app, Context& context);
 void register_arp_fix(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
+void register_sync(CLI::App& app, Context& context);
+void register_replica(CLI::App& app, Context& context);
 void register_simulate(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

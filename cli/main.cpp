@@ -90,7 +90,9 @@ int run(int argc, char** argv) {
     register_config(app, context);
     register_pair(app, context);
     register_unpair(app, context);
+    register_sync(app, context);
     register_key(app, context);
+    register_replica(app, context);
     register_simulate(app, context);
     try {
         app.parse(argc, argv);
