@@ -224,14 +224,13 @@ TEST_F(Pairing, SameNameIsRefused) {
     expect_refused(pair_up(), 5, "both nodes are called 'lb1'", before);
 }
 
-// The configuration names an interface that the peer has not got: found before anything is changed.
+// A floating IP that the peer's own interface has: found before anything is changed.
 TEST_F(Pairing, WhatIsNotValidThereIsNotTakenOver) {
     begin_apart();
     if (HasFatalFailure()) return;
-    write_file(pair().config_dir("lb2") + "/node.yaml", "node: lb2\nlinks: []\ninterfaces: {lan: nowhere0}\n");
-    write_file(pair().config_dir("lb1") + "/cluster.yaml", "floating_ips: [{address: 10.77.0.200, interface: lan}]\n");
+    write_file(pair().config_dir("lb1") + "/cluster.yaml", "floating_ips: [{address: 10.77.0.12, interface: lan}]\n");
     const std::string before = everything();
-    expect_refused(pair_up(), 3, "nowhere0", before);
+    expect_refused(pair_up(), 3, "10.77.0.12", before);
 }
 
 TEST_F(Pairing, FullDiskOnThePeer) {
@@ -247,6 +246,41 @@ TEST_F(Pairing, FullDiskOnThePeer) {
     EXPECT_EQ(everything(), before);
     must_run(nullptr, {"umount", incoming});
     EXPECT_EQ(pair_up().exit_code, 0);
+    expect_paired();
+}
+
+TEST_F(Pairing, KeyFilesThatOthersReadAreRefused) {
+    begin_apart();
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(pair_up().exit_code, 0);
+    for (const char* key : {"/keys/replica", "/keys/heartbeat.key"}) {
+        const std::string path = pair().state_dir("lb1") + key;
+        std::filesystem::permissions(path, std::filesystem::perms(0644));
+        const Outcome outcome = pair_up();
+        EXPECT_NE(outcome.exit_code, 0);
+        EXPECT_THAT(outcome.err, HasSubstr(path)) << "names the file";
+        EXPECT_THAT(outcome.err, HasSubstr("chmod 600"));
+        std::filesystem::permissions(path, std::filesystem::perms(0600));
+    }
+    EXPECT_EQ(pair_up().exit_code, 0);
+}
+
+// 256 kbit/s, 200 KB of files: it takes its time, and no deadline is too short for it.
+TEST_F(Pairing, SlowLink) {
+    begin_apart();
+    if (HasFatalFailure()) return;
+    std::filesystem::create_directories(pair().config_dir("lb1") + "/files");
+    std::string page;
+    for (unsigned i = 0, x = 1; i < 200000; ++i)
+        page += static_cast<char>(' ' + ((x = x * 1103515245 + 12345) >> 16) % 90);
+    write_file(pair().config_dir("lb1") + "/files/fallback.html", page);
+    must_run(&lab_.host("lb1"), {"tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "256kbit", "burst", "4kb",
+                                 "latency", "400ms"});
+    const TimePoint begun = Clock::now();
+    const Outcome outcome = pair_up();
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+    EXPECT_GT(Clock::now() - begun, 5s) << "it was slow";
+    EXPECT_EQ(file("lb2", "files/fallback.html"), page);
     expect_paired();
 }
 
