@@ -141,7 +141,8 @@ TEST_F(Replication, DrainFollowsAFailoverAndChangesGoTheOtherWayThen) {
     begin_paired();
     if (HasFatalFailure()) return;
     ASSERT_EQ(pair().cli("lb1", {"server", "drain", "web", "rs1"}).exit_code, 0);
-    ASSERT_EQ(pair().cli("lb2", {"activate"}).exit_code, 0);
+    // Refused until lb2 has the new configuration, and lb1 has heard so.
+    ASSERT_TRUE(wait_until([&] { return pair().cli("lb2", {"activate"}).exit_code == 0; }, 10s)) << both();
     EXPECT_TRUE(
         wait_until([&] { return pair().status("lb2")["services"][0]["servers"][0]["state"].text() == "drain"; }, 10s));
     ASSERT_TRUE(wait_until([&] { return pair().activity("lb1") == "passive"; }, 10s));
@@ -167,11 +168,16 @@ TEST_F(Replication, BothChangedWhileCutOffIsAskedAndNothingIsOverwritten) {
     EXPECT_EQ(diff.exit_code, 0) << diff.err;
     EXPECT_NE(diff.out.find("theirs"), std::string::npos) << diff.out;
     EXPECT_NE(diff.out.find("Meant to differ"), std::string::npos) << diff.out;
-    ASSERT_TRUE(
-        wait_until([&] { return pair().activity("lb1") == "active" && pair().activity("lb2") == "passive"; }, 20s))
-        << both();
-    EXPECT_EQ(pair().cli("lb2", {"config", "resolve", "mine"}).exit_code, 5);
-    const Outcome resolved = pair().cli("lb1", {"config", "resolve", "mine"});
+    // Either may be the active one by now.
+    const auto active = [&]() -> std::string {
+        const std::string one = pair().activity("lb1");
+        const std::string other = pair().activity("lb2");
+        return one == "active" && other == "passive" ? "lb1" : one == "passive" && other == "active" ? "lb2" : "";
+    };
+    ASSERT_TRUE(wait_until([&] { return !active().empty(); }, 20s)) << both();
+    const std::string chooser = active();
+    EXPECT_EQ(pair().cli(Pair::peer_of(chooser), {"config", "resolve", "mine"}).exit_code, 5);
+    const Outcome resolved = pair().cli(chooser, {"config", "resolve", chooser == "lb1" ? "mine" : "peer"});
     EXPECT_EQ(resolved.exit_code, 0) << resolved.err;
     EXPECT_TRUE(wait_until([&] { return in_sync(); }, 10s)) << both();
     EXPECT_NE(cluster("lb2").find("mine"), std::string::npos);
@@ -184,6 +190,7 @@ TEST_F(Replication, AFailoverInTheMiddleOfAReplicationLosesNoChange) {
     std::mt19937 random(1);
     std::string page(8'000'000, ' ');
     for (char& c : page) c = static_cast<char>('a' + random() % 26);
+    std::filesystem::create_directories(pair().config_dir("lb1") + "/files");
     write_file(pair().config_dir("lb1") + "/files/fallback.html", page);
     static_cast<void>(apply("lb1", service_yaml("last")));
     pair().power_off("lb1");
