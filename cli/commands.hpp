@@ -13,6 +13,8 @@ void register_status(CLI::App& app, Context& context);
 void register_events(CLI::App& app, Context& context);
 void register_control(CLI::App& app, Context& context);
 
+void register_pair(CLI::App& app, Context& context);
+void register_unpair(CLI::App& app, Context& context);
 void register_key(CLI::App& app, Context& context);
 void register_config(CLI::App& app, Context& context);
 void register_service(CLI::App& app, Context& context);
