@@ -59,7 +59,9 @@ class Pairing {
 
 boost::asio::awaitable<Result<replica::Frame>> Pairing::call(PeerConnection& to, replica::Frame asked, Duration limit) {
     const auto sent = co_await to.channel().send(std::move(asked), limit);
-    auto answer = sent ? co_await to.channel().receive(limit) : Result<replica::Frame>(sent.error());
+    Result<replica::Frame> answer =
+        sent ? Result<replica::Frame>(replica::Frame()) : Result<replica::Frame>(sent.error());
+    if (sent) answer = co_await to.channel().receive(limit);
     if (!answer) {
         const std::string words = to.last_words();
         const bool missing = words.find("not found") != std::string::npos;
@@ -297,7 +299,9 @@ boost::asio::awaitable<Result<void, PairFailure>> tell_unpair(config::Paths path
     asked.set_clear(clear_there);
     Channel& channel = (*connected)->channel();
     const auto sent = co_await channel.send(std::move(frame), patience);
-    const auto answer = sent ? co_await channel.receive(commit_patience) : Result<replica::Frame>(sent.error());
+    Result<replica::Frame> answer =
+        sent ? Result<replica::Frame>(replica::Frame()) : Result<replica::Frame>(sent.error());
+    if (sent) answer = co_await channel.receive(commit_patience);
     if (!answer) co_return failure(step, answer.error());
     if (answer->has_error()) {
         co_return failure(step, {answer->error().message(), answer->error().hint(), EIO});
