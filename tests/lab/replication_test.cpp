@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "tests/lab/backend.hpp"
 #include "tests/lab/pair_test.hpp"
 #include "tests/lab/sshd.hpp"
 
@@ -256,6 +257,34 @@ TEST_F(Replication, WhatTheOtherNodeCannotTakeOverIsNamed) {
     const Outcome again = pair().cli("lb1", {"sync"});
     EXPECT_EQ(again.exit_code, 0) << again.err;
     EXPECT_NE(cluster("lb2").find("10.77.0.230"), std::string::npos);
+}
+
+TEST_F(Replication, TheVerdictsOfBothNodesAreSeenOnBoth) {
+    PairSpec spec;
+    spec.more =
+        "virtual_services:\n  - label: web\n    address: 10.77.0.200\n    ports: [80]\n"
+        "    check: {type: connect, interval: 500ms, timeout: 400ms, fall: 2, rise: 1}\n"
+        "    real_servers: [{label: rs1, address: 10.77.0.21}]\n";
+    begin_paired(spec);
+    if (HasFatalFailure()) return;
+    const Backend rs1(lab_.host("rs1"), 80);
+    for (const char* node : {"lb1", "lb2"}) pair().healthd(node).start();
+    const auto seen = [&](const std::string& node, const std::string& own, const std::string& peer) {
+        const Json server = pair().status(node)["services"][0]["servers"][0];
+        return server["health"].text() == own && server["peer_health"].text() == peer;
+    };
+    ASSERT_TRUE(wait_until([&] { return seen("lb1", "up", "up") && seen("lb2", "up", "up"); }, 20s)) << both();
+    // Only lb2's probes are lost.
+    lab_.drop("lb2", "eth0", "ip saddr 10.77.0.21");
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", "down") && seen("lb2", "down", "up"); }, 20s)) << both();
+    lab_.heal("lb2");
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", "up"); }, 20s)) << both();
+    // A peer whose replicatord is gone says nothing.
+    pair().replicatord("lb2").stop();
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", ""); }, 20s)) << both();
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "replication-failed"); }, 30s)) << both();
+    pair().replicatord("lb2").start();
+    EXPECT_TRUE(wait_until([&] { return in_sync() && seen("lb1", "up", "up"); }, 30s)) << both();
 }
 
 TEST_F(Replication, TheKeyCanDoNothingElse) {
