@@ -169,7 +169,7 @@ void Daemon::on_node_status(const bus::NodeStatus& status) {
         if (const auto prefix = IpPrefix::parse(ip.address())) floating.insert(*prefix);
     }
     replication_->set_floating_ips(std::move(floating));
-    replication_->set_may_change(may_change(status));
+    replication_->set_may_change(may_change(status), status.activity() == "active");
     first_look();
 }
 
@@ -191,6 +191,8 @@ void Daemon::watch_healthd() {
 }
 
 void Daemon::on_stream(std::unique_ptr<Channel> channel, replica::Frame first) {
+    // At the start nobody knows yet whom this node is paired with: the peer calls again.
+    if (first.has_hello() && !replication_->looked()) return channel->close();
     if (first.has_hello()) return replication_->attach(std::move(channel), false, std::move(first));
     if (pairing_) return pairing_(std::move(channel), std::move(first));
     spdlog::warn("a stream that begins with what this version does not know");

@@ -45,8 +45,14 @@ void Replication::close() {
 
 // ---- looking ----
 
-void Replication::set_may_change(bool may_change) {
-    if (std::exchange(may_change_, may_change) != may_change) look();
+void Replication::set_may_change(bool may_change, bool active) {
+    const bool before = this->may_change();
+    may_change_ = may_change;
+    const bool told = std::exchange(active_, active) != active;
+    if (this->may_change() != before) look();
+    for (const auto& session : std::vector(sessions_)) {
+        if (told && session->up() && looked()) send_standing(session);
+    }
 }
 
 void Replication::look(std::function<void()> done) {
@@ -57,7 +63,7 @@ void Replication::look(std::function<void()> done) {
     }
     looking_ = true;
     on_disk(
-        io_, files_, open_, [this, may_change = may_change_] { return keeper_.look(may_change); },
+        io_, files_, open_, [this, may_change = may_change()] { return keeper_.look(may_change); },
         [this, callers = std::exchange(look_done_, {})](Look look) {
             looking_ = false;
             finish_look(std::move(look));
@@ -217,6 +223,7 @@ void Replication::send_standing(const std::shared_ptr<Session>& session) {
     standing.set_revision(look_.revision);
     standing.set_error(one_line(look_.error.empty() ? taken_not_ : look_.error));
     for (const std::string& key : look_.known) standing.add_known(key);
+    standing.set_active(active_);
     standing.set_answers(std::exchange(session->answers, 0));
     session->send(std::move(frame));
 }
@@ -260,6 +267,7 @@ void Replication::on_standing(const replica::Standing& standing) {
     peer_.reset();
     if (!standing.digest().empty()) peer_ = turned(standing.digest(), standing.version());
     if (peer_ && peer_->digest != taken_not_digest_) taken_not_.clear();
+    peer_active_ = standing.active();
     peer_revision_ = standing.revision();
     peer_error_ = one_line(standing.error());
     peer_knows_.clear();

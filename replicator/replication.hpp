@@ -47,8 +47,9 @@ class Replication : private SessionHost {
 
     // The files may have changed; `done`: they have been looked at.
     void look(std::function<void()> done = nullptr);
-    // False while heartbeatd says that the peer is the active node.
-    void set_may_change(bool may_change);
+    // False while heartbeatd says that the peer is the active node; `active`: this one is. The peer's own word counts
+    // as well, should heartbeatd be silent.
+    void set_may_change(bool may_change, bool active = false);
     void set_floating_ips(std::set<IpPrefix> floating) { floating_ = std::move(floating); }
     // A stream to the peer; `first`: the frame that was read of it already.
     void attach(std::unique_ptr<Channel> channel, bool outgoing, std::optional<replica::Frame> first = std::nullopt);
@@ -111,6 +112,7 @@ class Replication : private SessionHost {
     void forget_pair();
     void evaluate();
     [[nodiscard]] State state() const;
+    [[nodiscard]] bool may_change() const { return may_change_ && (active_ || !peer_active_ || !connected()); }
     void merge();
 
     // pushing
@@ -153,6 +155,8 @@ class Replication : private SessionHost {
     bool look_again_ = false;
     std::vector<std::function<void()>> look_done_;
     bool may_change_ = true;
+    bool active_ = false;
+    bool peer_active_ = false;
     std::set<IpPrefix> floating_;
     std::string call_error_;
 

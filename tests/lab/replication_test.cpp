@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "tests/lab/backend.hpp"
 #include "tests/lab/pair_test.hpp"
 #include "tests/lab/sshd.hpp"
 
@@ -141,7 +142,8 @@ TEST_F(Replication, DrainFollowsAFailoverAndChangesGoTheOtherWayThen) {
     begin_paired();
     if (HasFatalFailure()) return;
     ASSERT_EQ(pair().cli("lb1", {"server", "drain", "web", "rs1"}).exit_code, 0);
-    ASSERT_EQ(pair().cli("lb2", {"activate"}).exit_code, 0);
+    // Refused until lb2 has the new configuration, and lb1 has heard so.
+    ASSERT_TRUE(wait_until([&] { return pair().cli("lb2", {"activate"}).exit_code == 0; }, 10s)) << both();
     EXPECT_TRUE(
         wait_until([&] { return pair().status("lb2")["services"][0]["servers"][0]["state"].text() == "drain"; }, 10s));
     ASSERT_TRUE(wait_until([&] { return pair().activity("lb1") == "passive"; }, 10s));
@@ -167,11 +169,16 @@ TEST_F(Replication, BothChangedWhileCutOffIsAskedAndNothingIsOverwritten) {
     EXPECT_EQ(diff.exit_code, 0) << diff.err;
     EXPECT_NE(diff.out.find("theirs"), std::string::npos) << diff.out;
     EXPECT_NE(diff.out.find("Meant to differ"), std::string::npos) << diff.out;
-    ASSERT_TRUE(
-        wait_until([&] { return pair().activity("lb1") == "active" && pair().activity("lb2") == "passive"; }, 20s))
-        << both();
-    EXPECT_EQ(pair().cli("lb2", {"config", "resolve", "mine"}).exit_code, 5);
-    const Outcome resolved = pair().cli("lb1", {"config", "resolve", "mine"});
+    // Either may be the active one by now.
+    const auto active = [&]() -> std::string {
+        const std::string one = pair().activity("lb1");
+        const std::string other = pair().activity("lb2");
+        return one == "active" && other == "passive" ? "lb1" : one == "passive" && other == "active" ? "lb2" : "";
+    };
+    ASSERT_TRUE(wait_until([&] { return !active().empty(); }, 20s)) << both();
+    const std::string chooser = active();
+    EXPECT_EQ(pair().cli(Pair::peer_of(chooser), {"config", "resolve", "mine"}).exit_code, 5);
+    const Outcome resolved = pair().cli(chooser, {"config", "resolve", chooser == "lb1" ? "mine" : "peer"});
     EXPECT_EQ(resolved.exit_code, 0) << resolved.err;
     EXPECT_TRUE(wait_until([&] { return in_sync(); }, 10s)) << both();
     EXPECT_NE(cluster("lb2").find("mine"), std::string::npos);
@@ -184,6 +191,7 @@ TEST_F(Replication, AFailoverInTheMiddleOfAReplicationLosesNoChange) {
     std::mt19937 random(1);
     std::string page(8'000'000, ' ');
     for (char& c : page) c = static_cast<char>('a' + random() % 26);
+    std::filesystem::create_directories(pair().config_dir("lb1") + "/files");
     write_file(pair().config_dir("lb1") + "/files/fallback.html", page);
     static_cast<void>(apply("lb1", service_yaml("last")));
     pair().power_off("lb1");
@@ -249,6 +257,34 @@ TEST_F(Replication, WhatTheOtherNodeCannotTakeOverIsNamed) {
     const Outcome again = pair().cli("lb1", {"sync"});
     EXPECT_EQ(again.exit_code, 0) << again.err;
     EXPECT_NE(cluster("lb2").find("10.77.0.230"), std::string::npos);
+}
+
+TEST_F(Replication, TheVerdictsOfBothNodesAreSeenOnBoth) {
+    PairSpec spec;
+    spec.more =
+        "virtual_services:\n  - label: web\n    address: 10.77.0.200\n    ports: [80]\n"
+        "    check: {type: connect, interval: 500ms, timeout: 400ms, fall: 2, rise: 1}\n"
+        "    real_servers: [{label: rs1, address: 10.77.0.21}]\n";
+    begin_paired(spec);
+    if (HasFatalFailure()) return;
+    const Backend rs1(lab_.host("rs1"), 80);
+    for (const char* node : {"lb1", "lb2"}) pair().healthd(node).start();
+    const auto seen = [&](const std::string& node, const std::string& own, const std::string& peer) {
+        const Json server = pair().status(node)["services"][0]["servers"][0];
+        return server["health"].text() == own && server["peer_health"].text() == peer;
+    };
+    ASSERT_TRUE(wait_until([&] { return seen("lb1", "up", "up") && seen("lb2", "up", "up"); }, 20s)) << both();
+    // Only lb2's probes are lost.
+    lab_.drop("lb2", "eth0", "ip saddr 10.77.0.21");
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", "down") && seen("lb2", "down", "up"); }, 20s)) << both();
+    lab_.heal("lb2");
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", "up"); }, 20s)) << both();
+    // A peer whose replicatord is gone says nothing.
+    pair().replicatord("lb2").stop();
+    EXPECT_TRUE(wait_until([&] { return seen("lb1", "up", ""); }, 20s)) << both();
+    EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "replication-failed"); }, 30s)) << both();
+    pair().replicatord("lb2").start();
+    EXPECT_TRUE(wait_until([&] { return in_sync() && seen("lb1", "up", "up"); }, 30s)) << both();
 }
 
 TEST_F(Replication, TheKeyCanDoNothingElse) {

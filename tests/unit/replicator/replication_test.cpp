@@ -66,6 +66,18 @@ TEST_F(Replicating, AHandEditOnThePassiveNodeIsKeptAlarmedAndNotInForce) {
     EXPECT_FALSE(lb1_->has_revision(yaml_of("by hand")));
 }
 
+TEST_F(Replicating, ThePeersWordThatItIsActiveCountsWhenHeartbeatdIsSilent) {
+    connect();
+    lb1_->replication->set_may_change(true, true);
+    ASSERT_TRUE(run_until([&] { return in_sync(); }));
+    const bus::Reply told = answer([&](auto respond) { lb2_->replication->sync(respond); });
+    ASSERT_EQ(told.exit_code(), 0U);
+    lb2_->put("cluster.yaml", yaml_of("by hand"));
+    lb2_->replication->look();
+    ASSERT_TRUE(run_until([&] { return lb2_->alarmed("hand-edit-set-aside"); }));
+    EXPECT_EQ(lb2_->get("cluster.yaml"), yaml_of("first"));
+}
+
 TEST_F(Replicating, FilesThatWereRemovedOnThePassiveNodeComeBack) {
     connect();
     ASSERT_TRUE(run_until([&] { return in_sync(); }));
