@@ -14,8 +14,8 @@ namespace {
 constexpr auto as_tuple = boost::asio::as_tuple(boost::asio::use_awaitable);
 constexpr std::string_view question = "lbcluster: does this get through?";
 constexpr std::string_view answer = "lbcluster: this got through.";
-constexpr int udp_tries = 20;
-constexpr auto udp_pace = 100ms;
+constexpr int udp_tries = 100;
+constexpr auto udp_pace = 20ms;
 constexpr auto tcp_patience = 3s;
 
 Error blocked(const std::string& port, const std::string& use, const std::string& from, const std::string& to,
