@@ -18,7 +18,7 @@
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
-#include "lbcluster/net/netlink.hpp"
+#include "lbcluster/machine/facts.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -153,24 +153,7 @@ std::string applied_text(const config::Applied& applied, const Waited& waited, b
 }  // namespace
 
 std::optional<config::Facts> machine_facts(const Context& context) {
-    auto netlink = net::Netlink::open();
-    if (!netlink) return std::nullopt;
-    const auto links = netlink->links();
-    const auto addresses = netlink->addresses();
-    if (!links || !addresses) return std::nullopt;
-    const std::set<IpPrefix> floating = named_floating_ips(context);
-    config::Facts facts;
-    for (const net::Link& link : *links) {
-        config::LocalInterface interface{link.name, {}};
-        for (const net::Address& address : *addresses) {
-            if (address.ifindex != link.index) continue;
-            // Heartbeatd's own bear its mark; kernels before 5.18 keep none, but the lease shows.
-            const bool leased = address.valid.has_value() && floating.contains(address.prefix);
-            if (!address.ours() && !leased) interface.addresses.push_back(address.prefix);
-        }
-        facts.interfaces.push_back(std::move(interface));
-    }
-    return facts;
+    return lbcluster::machine_facts(named_floating_ips(context));
 }
 
 bool may_change(Context& context) {

@@ -13,6 +13,8 @@ void register_status(CLI::App& app, Context& context);
 void register_events(CLI::App& app, Context& context);
 void register_control(CLI::App& app, Context& context);
 
+void register_pair(CLI::App& app, Context& context);
+void register_unpair(CLI::App& app, Context& context);
 void register_key(CLI::App& app, Context& context);
 void register_config(CLI::App& app, Context& context);
 void register_service(CLI::App& app, Context& context);
@@ -22,6 +24,8 @@ void register_connections(CLI::App& app, Context& context);
 void register_diagnose(CLI::App& app, Context& context);
 void register_arp_fix(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
+void register_sync(CLI::App& app, Context& context);
+void register_replica(CLI::App& app, Context& context);
 void register_simulate(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

@@ -1,6 +1,7 @@
 // lbcluster config ...: check, show and change the configuration, and its revisions (RE-5, OP-1). Works on the files;
 // needs no daemon.
 #include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/store.hpp"
+#include "replication.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -20,6 +22,8 @@ namespace {
 struct Options : ChangeOptions {
     std::optional<std::string> file;
     std::string revision;  // a number, 1 and up
+    bool peer = false;
+    std::string whose;  // mine | peer
     [[nodiscard]] std::uint64_t number() const { return revision.empty() ? 0 : std::stoull(revision); }
 };
 
@@ -188,7 +192,8 @@ void register_config(CLI::App& app, Context& context) {
 
     auto* diff_verb = config->add_subcommand("diff", "What changed since revision REV, or with the last change");
     diff_verb->add_option("REV", options->revision, "Number of a revision")->check(complaint_about_revision);
-    diff_verb->callback([&context, options] { diff(context, options->number()); });
+    diff_verb->add_flag("--peer", options->peer, "What differs from the peer's, and what is meant to")->excludes("REV");
+    diff_verb->callback([&context, options] { options->peer ? diff_peer(context) : diff(context, options->number()); });
 
     auto* apply_verb = config->add_subcommand("apply", "Check FILE, then put it in force as cluster.yaml");
     apply_verb->add_option("FILE", options->file, "The new cluster.yaml")->required();
@@ -204,6 +209,14 @@ void register_config(CLI::App& app, Context& context) {
         ->check(complaint_about_revision);
     add_change_options(rollback_verb, *options);
     rollback_verb->callback([&context, options] { rollback(context, *options); });
+
+    auto* resolve_verb =
+        config->add_subcommand("resolve", "Both nodes were changed: this node's configuration counts, or the peer's");
+    resolve_verb->add_option("WHOSE", options->whose, "mine or peer")
+        ->required()
+        ->check(CLI::IsMember({"mine", "peer"}));
+    add_wait_time(resolve_verb, *options, "both nodes have the same");
+    resolve_verb->callback([&context, options] { resolve(context, options->whose == "mine", *options); });
 
     auto* reset_verb = config->add_subcommand("reset", "Back to factory settings, as a new revision");
     add_change_options(reset_verb, *options);

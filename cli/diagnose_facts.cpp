@@ -1,5 +1,7 @@
 #include "diagnose_facts.hpp"
 
+#include <unistd.h>
+
 #include <linux/if_addr.h>
 
 #include <algorithm>
@@ -59,6 +61,9 @@ class Gatherer {
         ask_heartbeatd();
         ask_healthd();
         ask_forwarderd();
+        for (const bus::Item& item : ask("replicatord", "replication", is_paired())) {
+            add_alarms(item.replication().alarms());
+        }
         look_at_machine();
         look_at_sysctls();
         add_known();
@@ -69,6 +74,7 @@ class Gatherer {
 
   private:
     Facts& facts() { return out_.facts; }
+    [[nodiscard]] bool is_paired() const { return ::access(context_.paths.peer_file().c_str(), F_OK) == 0; }
     void skip(std::string what) { out_.not_examined.push_back(std::move(what)); }
 
     std::vector<bus::Item> ask(const std::string& daemon, const std::string& prefix, bool needed) {

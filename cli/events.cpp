@@ -1,5 +1,5 @@
-// lbcluster events: who became what, when and why (OP-4). heartbeatd, healthd and forwarderd each have a history; they are
-// shown as one, by time. From the daemon while it runs, else from the file it keeps.
+// lbcluster events: who became what, when and why (OP-4). Each daemon has a history of its own; they are shown as
+// one, by time. From the daemon while it runs, else from the file it keeps.
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <array>
@@ -35,7 +35,8 @@ struct Source {
     const char* file;
 };
 constexpr std::array sources{Source{"heartbeatd", "events.jsonl"}, Source{"healthd", "health-events.jsonl"},
-                             Source{"forwarderd", "forward-events.jsonl"}};
+                             Source{"forwarderd", "forward-events.jsonl"},
+                             Source{"replicatord", "replica-events.jsonl"}};
 
 using Events = std::vector<bus::Event>;
 
@@ -89,9 +90,10 @@ Past past_of(const Context& context, const Source& source) {
     return past;
 }
 
-// A node may well have nothing to check. Of a forwarderd that does not run `status` tells.
+// A node may well have nothing to check. Of a forwarderd or replicatord that does not run `status` tells.
 bool is_missed(const Context& context, const Source& source, const Past& past) {
-    if (std::string_view(source.daemon) == "forwarderd") return past.kept || past.error->code != ENOENT;
+    const std::string_view daemon = source.daemon;
+    if (daemon == "forwarderd" || daemon == "replicatord") return past.kept || past.error->code != ENOENT;
     if (std::string_view(source.daemon) != "healthd" || past.error->code != ENOENT || past.kept) return true;
     const auto loaded = config::load(context.paths, std::nullopt);
     return !loaded.ok() || loaded.effective_cluster.virtual_services_size() > 0;

@@ -15,6 +15,7 @@
 #include "commands.hpp"
 #include "context.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "peer_shell.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -87,7 +88,11 @@ int run(int argc, char** argv) {
     register_arp_fix(app, context);
     register_floating_ip(app, context);
     register_config(app, context);
+    register_pair(app, context);
+    register_unpair(app, context);
+    register_sync(app, context);
     register_key(app, context);
+    register_replica(app, context);
     register_simulate(app, context);
     try {
         app.parse(argc, argv);
@@ -112,6 +117,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     try {
+        if (lbcluster::cli::is_peer_shell(argc > 0 ? argv[0] : nullptr)) return lbcluster::cli::peer_shell(argc, argv);
         return lbcluster::cli::run(argc, argv);
     } catch (const std::exception& exception) {
         std::fprintf(stderr, "lbcluster: internal error: %s\n", exception.what());

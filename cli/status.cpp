@@ -34,9 +34,6 @@ constexpr auto neighbour_time = 500ms;
 constexpr auto refresh_time = 1s;   // of the ages on a watched page; also to see that the reader has gone
 constexpr auto settle_time = 50ms;  // changes that come together are shown together
 
-// Daemons that a node may have besides those below; shown once they have a socket.
-constexpr std::array neighbours{"replicatord"};
-
 void take(StatusView& view, const bus::Item& item) {
     if (item.has_node()) {
         view.node = item.node();
@@ -44,6 +41,10 @@ void take(StatusView& view, const bus::Item& item) {
         view.config = item.config();
     } else if (item.has_health()) {
         view.health = item.health();
+    } else if (item.has_replication()) {
+        view.replication = item.replication();
+    } else if (item.has_server() && item.key().starts_with("peer/")) {
+        view.peer_health[{item.server().service(), item.server().server()}] = item.server().health();
     } else if (item.has_server()) {
         view.servers[{item.server().service(), item.server().server()}] = item.server();
     } else if (item.has_forward()) {
@@ -120,14 +121,20 @@ void add_forwarderd(const Context& context, StatusView& view) {
     }
 }
 
-void add_neighbours(const Context& context, StatusView& view) {
-    for (const char* name : neighbours) {
-        const auto fetched = bus::fetch_all(context.paths.socket_of(name), "config", neighbour_time);
-        if (fetched.ok()) {
-            view.daemons.push_back({name, true, false, fetched.value().server.version()});
-        } else if (fetched.error().code != ENOENT) {
-            view.daemons.push_back({name, bus::listens(context.paths.socket_of(name)), true, ""});
-        }
+// A node without a peer needs none.
+void add_replicatord(const Context& context, StatusView& view) {
+    const std::string socket = context.paths.socket_of("replicatord");
+    const auto fetched = bus::fetch_all(socket, "replication", neighbour_time);
+    const auto verdicts = fetched.ok() ? bus::fetch(socket, "peer/", neighbour_time) : fetched.error();
+    if (fetched.ok() && verdicts.ok()) {
+        for (const bus::Item& item : fetched->items) take(view, item);
+        for (const bus::Item& item : *verdicts) take(view, item);
+        view.daemons.push_back({"replicatord", true, false, fetched->server.version()});
+        return;
+    }
+    const bool needed = ::access(context.paths.peer_file().c_str(), F_OK) == 0;
+    if (fetched.ok() || fetched.error().code != ENOENT || needed) {
+        view.daemons.push_back({"replicatord", bus::listens(socket), true, ""});
     }
 }
 
@@ -150,7 +157,7 @@ Result<void> collect(const Context& context, StatusView& view) {
     }
     add_healthd(context, view);
     add_forwarderd(context, view);
-    add_neighbours(context, view);
+    add_replicatord(context, view);
     return outcome;
 }
 
@@ -251,7 +258,7 @@ class Watch {
         add_heartbeatd(next);
         add_health(next);
         add_forwarderd(context_, next);
-        add_neighbours(context_, next);
+        add_replicatord(context_, next);
         view_ = std::move(next);
         const std::string now = digest(view_);
         if (now == shown_ && !anyway) return;
@@ -308,6 +315,8 @@ class Watch {
         for (const auto& [labels, server] : view.servers) text += server.SerializeAsString();
         if (view.forward) text += view.forward->SerializeAsString();
         for (const auto& [label, service] : view.forwarded) text += service.SerializeAsString();
+        if (view.replication) text += view.replication->SerializeAsString();
+        for (const auto& [labels, health] : view.peer_health) text += labels.first + labels.second + health;
         for (const auto& daemon : view.daemons) {
             text += "\n" + daemon.name + daemon.version + (daemon.running ? "r" : "") + (daemon.stale ? "s" : "");
         }

@@ -25,6 +25,23 @@ Json counters_json(const google::protobuf::Map<std::string, std::uint64_t>& coun
     return out;
 }
 
+Json replication_json(const StatusView& view) {
+    if (!view.replication) return {{"state", "none"}, {"peer_revision", nullptr}, {"error", ""}};
+    const bus::ReplicationStatus& one = *view.replication;
+    return {{"state", one.state()},
+            {"peer_revision", one.peer_revision() == 0 ? Json(nullptr) : Json(one.peer_revision())},
+            {"error", one.error()},
+            {"text", one.text()},
+            {"peer", one.peer()},
+            {"peer_address", one.peer_address()},
+            {"peer_digest", one.peer_digest()},
+            {"peer_version", one.peer_version()},
+            {"connected", one.connected()},
+            {"since", time_json(one.synced_ms())},
+            {"took_us", one.took_us()},
+            {"counters", counters_json(one.counters())}};
+}
+
 Json peer_json(const bus::PeerStatus& peer) {
     return {{"name", peer.name()},
             {"role", peer.role()},
@@ -70,7 +87,7 @@ Json status_json(const StatusView& view) {
     out["services"] = services_json(view);
     out["config"] = {
         {"revision", view.config.revision()}, {"digest", view.config.digest()}, {"error", view.config.error()}};
-    out["replication"] = {{"state", "none"}, {"peer_revision", nullptr}, {"error", ""}};
+    out["replication"] = replication_json(view);
     out["alarms"] = array_of(all_alarms(view), [](const bus::Alarm& alarm) {
         return Json{{"id", alarm.id()},
                     {"since", time_json(alarm.since_ms())},

@@ -166,6 +166,16 @@ void add_config(Page& page, const bus::ConfigStatus& config) {
     }
 }
 
+void add_replication(Page& page, const StatusView& view) {
+    if (!view.replication || view.replication->state() == "none") return;
+    const bus::ReplicationStatus& one = *view.replication;
+    const bool good = one.state() == "in-sync";
+    const Level level = good ? Level::good : one.state() == "behind" ? Level::warning : Level::bad;
+    const std::string peer = harmless(one.peer()) + ", revision " + std::to_string(one.peer_revision()) + " there";
+    page.row("Replication", page.paint(level, one.state()) + (one.connected() ? " with " + peer : ""));
+    if (!good) page.wrapped("", harmless(one.error().empty() ? one.text() : one.error()), level);
+}
+
 void add_daemons(Page& page, const std::vector<DaemonView>& daemons) {
     std::string text;
     bool all = true;
@@ -251,6 +261,9 @@ std::vector<bus::Alarm> all_alarms(const StatusView& view) {
     if (view.node) alarms.assign(view.node->alarms().begin(), view.node->alarms().end());
     if (view.health) alarms.insert(alarms.end(), view.health->alarms().begin(), view.health->alarms().end());
     if (view.forward) alarms.insert(alarms.end(), view.forward->alarms().begin(), view.forward->alarms().end());
+    if (view.replication) {
+        alarms.insert(alarms.end(), view.replication->alarms().begin(), view.replication->alarms().end());
+    }
     return alarms;
 }
 
@@ -267,6 +280,7 @@ std::string render_page(const StatusView& view, bool color, std::size_t width) {
         page.add(render_services(view, color, page.width()));
         add_alarms(page, view);
         add_config(page, view.config);
+        add_replication(page, view);
     }
     add_daemons(page, view.daemons);
     return page.take();

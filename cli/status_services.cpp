@@ -33,6 +33,8 @@ ServerRow row_of(const StatusView& view, const config::VirtualService& service, 
             if (one.server() == server.label()) row.forwarded = one;
         }
     }
+    const auto judged = view.peer_health.find({service.label(), server.label()});
+    if (judged != view.peer_health.end()) row.peer_health = judged->second;
     const auto found = view.servers.find({service.label(), server.label()});
     if (view.health && found != view.servers.end()) {
         row.health = found->second;
@@ -288,7 +290,7 @@ Json server_json(const StatusView& view, const ServerRow& row) {
             {"state", row.state},
             {"drain_until", row.drain_until.empty() ? Json(nullptr) : Json(row.drain_until)},
             {"health", health.health()},
-            {"peer_health", ""},  // replication brings it
+            {"peer_health", row.peer_health},
             {"age_ms", age(health.since_ms())},
             {"checked_ago_ms", age(health.checked_ms())},
             {"overdue", health.overdue()},

@@ -37,6 +37,8 @@ struct StatusView {
     std::map<std::pair<std::string, std::string>, bus::ServerHealth> servers;  // by labels
     std::optional<bus::ForwardStatus> forward;                                 // nothing: forwarderd has not answered
     std::map<std::string, bus::ForwardService> forwarded;                      // by label
+    std::optional<bus::ReplicationStatus> replication;                         // nothing: replicatord has not answered
+    std::map<std::pair<std::string, std::string>, std::string> peer_health;    // by labels, as the peer judges
 };
 
 // A real server and a virtual service as both forms of `status` show them: what is wanted beside what is.
@@ -48,6 +50,7 @@ struct ServerRow {
     std::string state;        // online | drain | halt, of now
     std::string drain_until;  // of a drain with a deadline, also when it has passed
     bus::ServerHealth health;
+    std::string peer_health;                      // as the peer judges; empty: it says nothing
     std::optional<bus::ForwardServer> forwarded;  // as the kernel has it
 };
 struct ServiceRow {

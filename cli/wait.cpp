@@ -18,10 +18,14 @@ std::string complaint(const std::string& text) {
 
 }  // namespace
 
-void add_wait_options(CLI::App* command, WaitOptions& options, const std::string& for_what) {
+void add_wait_time(CLI::App* command, WaitOptions& options, const std::string& for_what) {
     command->add_option("--wait", options.wait, "How long to wait until " + for_what)
         ->check(complaint)
         ->capture_default_str();
+}
+
+void add_wait_options(CLI::App* command, WaitOptions& options, const std::string& for_what) {
+    add_wait_time(command, options, for_what);
     command->add_flag("--no-wait", options.no_wait, "Do not wait");
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 
+#include "lbcluster/base/assert.hpp"
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/base/utf8.hpp"
 #include "lib/config/file_ops.hpp"
@@ -58,14 +59,18 @@ class Store {
 
     // A change that was interrupted: finished if what is in force is exactly what it started from (or half of it).
     Result<void> finish_pending() {
-        const auto text = file_ops::read_file(pending_file(), 64, false);
+        const auto text = file_ops::read_file(pending_file(), 256, false);
         if (!text) return text.error().code == ENOENT ? Result<void>{} : Result<void>{text.error()};
-        std::uint64_t number = 0;
-        std::from_chars(text->data(), text->data() + text->size(), number);
-        const auto wanted = read_revision(paths_, number);
-        if (wanted && was_interrupted(number, *wanted)) {
+        const Pending pending = Pending::parse(*text);
+        const auto wanted = read_revision(paths_, pending.number);
+        if (wanted && was_interrupted(pending, *wanted)) {
             const auto done = put_in_force(*wanted);
             if (!done) return done;
+        }
+        // Revisions of the peer that came before the one that should be in force, and it is missing.
+        if (!wanted && wanted.error().code == ENOENT) {
+            const auto gone = remove_revisions(pending.first, pending.number);
+            if (!gone) return gone;
         }
         return clear_pending();
     }
@@ -99,28 +104,10 @@ class Store {
     // The content as a new revision, in force. What is there and would be lost is kept first: as a revision, or where
     // it cannot be one, set aside.
     Result<Applied> commit(const Content& content, const Change& change, Unreadable unreadable) {
-        Applied applied;
-        applied.digest = digest_of(content);
-        const auto there = read_content(paths_.config_dir);
-        const auto files = read_files(paths_.config_dir);
-        const bool readable = there || (there.error().code == ENOENT && files);
-        if (!readable && unreadable == Unreadable::refuse) return refusal_to_lose(there, files);
-        if (!readable || (!there && !files->empty() && *files != content.files)) {
-            const auto moved = set_aside(readable ? Error{"there is no cluster.yaml beside it", "", 0}
-                                                  : (files ? there.error() : files.error()));
-            if (!moved) return moved.error();
-            applied.set_aside = *moved;
-        }
-        const auto current = keep_hand_edit(&applied.hand_edit);
-        if (!current) return current.error();
-        const auto revisions = history(paths_);
-        const bool in_force = *current != 0;
-        const std::string parent = in_force && !revisions.empty() ? revisions.front().digest() : "";
-        if (in_force && parent == applied.digest) {
-            applied.revision = *current;
-            applied.changed = false;
-            return applied;
-        }
+        auto kept = keep_what_is_there(content, unreadable);
+        if (!kept || !kept->applied.changed) return kept ? Result<Applied>(kept->applied) : kept.error();
+        Applied applied = std::move(kept->applied);
+        const std::string parent = kept->parent;
         applied.revision = next_number();
         // Before the revision is visible: a visible one that is not in force and not pending would look as if
         // somebody had gone back by hand.
@@ -140,7 +127,94 @@ class Store {
         return applied;
     }
 
+    // Revisions of the peer, the last one in force; see commit().
+    Result<Applied> take_over(const std::vector<Received>& chain) {
+        auto kept = keep_what_is_there(chain.back().content, Unreadable::set_aside);
+        if (!kept || !kept->applied.changed) return kept ? Result<Applied>(kept->applied) : kept.error();
+        Applied applied = std::move(kept->applied);
+        const std::uint64_t first = next_number();
+        applied.revision = first + chain.size() - 1;
+        const std::string pending = std::to_string(applied.revision) + " " + std::to_string(first) + " " + kept->parent;
+        auto done = write_atomically(pending_file(), pending, file_mode);
+        if (!done) return done.error();
+        std::string parent = kept->parent;
+        for (std::size_t i = 0; i < chain.size() && done; ++i) {
+            const Revision& revision = chain[i].revision;
+            const Change change{revision.author(), revision.reason()};
+            done = write_revision(first + i, chain[i].content, revision.digest(), parent, change, revision.time());
+            parent = revision.digest();
+        }
+        if (done) done = put_in_force(chain.back().content);
+        if (!done) {
+            (void)remove_revisions(first, applied.revision);
+            (void)clear_pending();
+            return done.error();
+        }
+        (void)clear_pending();
+        (void)prune();
+        return applied;
+    }
+
   private:
+    // What the file `pending` says.
+    struct Pending {
+        std::uint64_t number = 0;
+        std::uint64_t first = 0;          // 0: it is a change of this node
+        std::optional<std::string> base;  // digest of what was in force, if not the revision's parent; may be empty
+
+        static Pending parse(const std::string& text) {
+            Pending pending;
+            const char* const end = text.data() + text.size();
+            const auto number = std::from_chars(text.data(), end, pending.number);
+            if (number.ptr == end || *number.ptr != ' ') return pending;
+            const auto first = std::from_chars(number.ptr + 1, end, pending.first);
+            pending.base = first.ptr == end ? "" : std::string(first.ptr + 1, end);
+            return pending;
+        }
+    };
+
+    struct Kept {
+        Applied applied;     // `changed` is false if `content` is in force already
+        std::string parent;  // digest of what is in force; empty: nothing
+    };
+
+    Result<Kept> keep_what_is_there(const Content& content, Unreadable unreadable) {
+        Kept kept;
+        Applied& applied = kept.applied;
+        applied.digest = digest_of(content);
+        const auto there = read_content(paths_.config_dir);
+        const auto files = read_files(paths_.config_dir);
+        const bool readable = there || (there.error().code == ENOENT && files);
+        if (!readable && unreadable == Unreadable::refuse) return refusal_to_lose(there, files);
+        if (!readable || (!there && !files->empty() && *files != content.files)) {
+            const auto moved = set_aside(readable ? Error{"there is no cluster.yaml beside it", "", 0}
+                                                  : (files ? there.error() : files.error()));
+            if (!moved) return moved.error();
+            applied.set_aside = *moved;
+        }
+        const auto current = keep_hand_edit(&applied.hand_edit);
+        if (!current) return current.error();
+        const auto revisions = history(paths_);
+        const bool in_force = *current != 0;
+        kept.parent = in_force && !revisions.empty() ? revisions.front().digest() : "";
+        if (in_force && kept.parent == applied.digest) {
+            applied.revision = *current;
+            applied.changed = false;
+        }
+        return kept;
+    }
+
+    // Those with these numbers, if there are any.
+    Result<void> remove_revisions(std::uint64_t first, std::uint64_t last) {
+        if (first == 0) return {};
+        for (const std::uint64_t number : numbers()) {
+            if (number < first || number > last) continue;
+            const auto gone = file_ops::remove_tree(revision_dir(number));
+            if (!gone) return gone;
+        }
+        return {};
+    }
+
     static Error refusal_to_lose(const Result<Content>& there,
                                  const Result<std::map<std::string, std::string>>& files) {
         Error error = files ? there.error() : files.error();
@@ -201,17 +275,18 @@ class Store {
         return taken.empty() ? 1 : taken.front() + 1;
     }
 
-    bool was_interrupted(std::uint64_t number, const Content& wanted) const {
+    bool was_interrupted(const Pending& what, const Content& wanted) const {
         const auto revisions = history(paths_);
-        const auto pending =
-            std::find_if(revisions.begin(), revisions.end(), [&](const Revision& r) { return r.number() == number; });
+        const auto pending = std::find_if(revisions.begin(), revisions.end(),
+                                          [&](const Revision& r) { return r.number() == what.number; });
         if (pending == revisions.end()) return false;
+        const std::string base = what.base.value_or(pending->parent());
         const auto current = read_content(paths_.config_dir);
-        if (!current) return current.error().code == ENOENT && !pending->has_parent();
-        if (digest_of(*current) == pending->parent()) return true;
+        if (!current) return current.error().code == ENOENT && base.empty();
+        if (digest_of(*current) == base) return true;
         // files/ new already, cluster.yaml still old.
         for (const Revision& revision : revisions) {
-            if (revision.number() >= number || revision.digest() != pending->parent()) continue;
+            if (revision.number() >= what.number || revision.digest() != base) continue;
             const auto parent = read_revision(paths_, revision.number());
             return parent && current->files == wanted.files && current->cluster_yaml == parent->cluster_yaml;
         }
@@ -231,14 +306,14 @@ class Store {
     }
 
     Result<void> write_revision(std::uint64_t number, const Content& content, const std::string& digest,
-                                const std::string& parent, const Change& change) {
+                                const std::string& parent, const Change& change, const std::string& time = now_text()) {
         Revision revision;
         revision.set_number(number);
         revision.set_digest(digest);
         if (!parent.empty()) revision.set_parent(parent);
         // Both come from outside, and a revision whose description cannot be read is none.
         revision.set_author(one_line(change.author));
-        revision.set_time(now_text());
+        revision.set_time(time);
         revision.set_reason(one_line(change.reason));
 
         const std::string building = paths_.revisions_dir() + "/.new";
@@ -313,9 +388,9 @@ class Store {
     const Paths& paths_;
 };
 
-Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, const Change& change, Problems warnings,
-                                   Unreadable unreadable = Unreadable::refuse) {
-    const auto lock = take_lock(paths, change.lock_timeout);
+// The lock, when nothing is interrupted any more and what is in force is what the change expects.
+Result<file_ops::Fd, Refusal> lock_and_settle(const Paths& paths, const Change& change) {
+    auto lock = take_lock(paths, change.lock_timeout);
     if (!lock) return Refusal{lock.error(), {}};
     Store store(paths);
     auto ready = store.open();
@@ -329,7 +404,14 @@ Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, c
                 {}};
         }
     }
-    auto applied = store.commit(content, change, unreadable);
+    return std::move(*lock);
+}
+
+Result<Applied, Refusal> change_to(const Paths& paths, const Content& content, const Change& change, Problems warnings,
+                                   Unreadable unreadable = Unreadable::refuse) {
+    const auto lock = lock_and_settle(paths, change);
+    if (!lock) return lock.error();
+    auto applied = Store(paths).commit(content, change, unreadable);
     if (!applied) return Refusal{applied.error(), {}};
     applied->warnings = std::move(warnings);
     return std::move(*applied);
@@ -409,6 +491,32 @@ std::string factory_cluster_yaml() {
 
 Result<Applied, Refusal> reset(const Paths& paths, const Change& change) {
     return change_to(paths, {factory_cluster_yaml(), {}}, change, {}, Unreadable::set_aside);
+}
+
+Result<Applied, Refusal> put_back(const Paths& paths, const std::string& digest, const Change& change) {
+    for (const Revision& revision : history(paths)) {
+        if (revision.digest() != digest) continue;
+        const auto content = read_revision(paths, revision.number());
+        // A revision that was damaged is none.
+        if (content && digest_of(*content) == digest)
+            return change_to(paths, *content, change, {}, Unreadable::set_aside);
+    }
+    return Refusal{{"there is no revision with the digest " + digest.substr(0, 16), "", ENOENT}, {}};
+}
+
+Result<Applied, Refusal> take_over(const Paths& paths, const std::vector<Received>& chain,
+                                   const std::optional<Facts>& facts, const Change& change) {
+    LBC_ASSERT(!chain.empty());
+    for (const Received& one : chain) LBC_ASSERT(digest_of(one.content) == one.revision.digest());
+    LoadResult checked = check_content(paths, chain.back().content, "cluster.yaml", facts);
+    if (!checked.ok())
+        return Refusal{{"the configuration is not valid on this node", "", 0}, std::move(checked.problems)};
+    const auto lock = lock_and_settle(paths, change);
+    if (!lock) return lock.error();
+    auto applied = Store(paths).take_over(chain);
+    if (!applied) return Refusal{applied.error(), {}};
+    applied->warnings = std::move(checked.problems);
+    return std::move(*applied);
 }
 
 Result<std::uint64_t, Refusal> settle(const Paths& paths, std::chrono::milliseconds lock_timeout) {

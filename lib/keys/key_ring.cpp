@@ -267,6 +267,21 @@ Result<KeyRing> KeyRing::generate() {
     return ring;
 }
 
+std::string KeyRing::file_text() const {
+    SecretText text;
+    text.append(
+        "# The heartbeat's key: who has it can speak for either node. The same file on both nodes, mode 0600.\n");
+    text.append("# The first key sends; every key here is accepted.\n");
+    text.append("cluster: ");
+    text.append_hex(cluster_id_);
+    for (std::size_t i = 0; i < count_; ++i) {
+        text.append("\nkey: ");
+        text.append_hex(secret(i));
+    }
+    text.append("\n");
+    return {text.bytes.data(), text.size};
+}
+
 Result<void> KeyRing::write(const std::string& path, bool overwrite) const {
     const std::string folder = folder_of(path);
     std::error_code made;
@@ -280,26 +295,16 @@ Result<void> KeyRing::write(const std::string& path, bool overwrite) const {
     if (::fstat(directory.get(), &status) != 0) return errno_error("cannot look at " + folder, errno);
     if (auto fine = check_folder(folder, status); !fine) return fine;
 
-    SecretText text;
-    text.append(
-        "# The heartbeat's key: who has it can speak for either node. The same file on both nodes, mode 0600.\n");
-    text.append("# The first key sends; every key here is accepted.\n");
-    text.append("cluster: ");
-    text.append_hex(cluster_id_);
-    for (std::size_t i = 0; i < count_; ++i) {
-        text.append("\nkey: ");
-        text.append_hex(secret(i));
-    }
-    text.append("\n");
-
+    std::string text = file_text();
     const std::string temporary = path + ".new." + std::to_string(::getpid());
     ::unlink(temporary.c_str());  // of a process that died with the same number
     Result<void> written;
     {
         const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
         if (file.get() < 0) return errno_error("cannot make " + temporary, errno);
-        written = write_all(file.get(), {text.bytes.data(), text.size}, temporary);
+        written = write_all(file.get(), text, temporary);
     }
+    OPENSSL_cleanse(text.data(), text.size());
     if (written) {
         const unsigned flags = overwrite ? 0 : RENAME_NOREPLACE;
         if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), flags) != 0) {

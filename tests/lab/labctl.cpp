@@ -79,6 +79,7 @@ int standing_lab(const std::string& folder, int ready) {
     for (const char* node : {"lb1", "lb2"}) {
         pair.healthd(node).start();
         pair.forwarderd(node).start();
+        pair.replicatord(node).start();
     }
     // Usable when `up` returns; with files of the user's own perhaps nobody ever serves, so not for ever.
     static_cast<void>(
@@ -165,6 +166,7 @@ void enter(const std::string& path, int kind) {
             fs::path(cli_path()).parent_path().string() + ":" + fs::path(heartbeatd_path()).parent_path().string() +
             ":" + fs::path(healthd_path()).parent_path().string() + ":" +
             fs::path(forwarderd_path()).parent_path().string() + ":" +
+            fs::path(replicatord_path()).parent_path().string() + ":" +
             (std::getenv("PATH") != nullptr ? std::getenv("PATH") : "/usr/sbin:/usr/bin:/sbin:/bin");
         ::setenv("PATH", path.c_str(), 1);
         if (host == "lb1" || host == "lb2") {
@@ -224,8 +226,9 @@ int down(const std::string& home) {
     }
     std::istringstream made(read_file(home + "/made"));
     for (std::string node; std::getline(made, node);) fs::remove_all(lab->folder + "/" + node);
-    for (const char* log : {"/lab.log", "/lb1.log", "/lb2.log", "/lb1.healthd.log", "/lb2.healthd.log",
-                            "/lb1.forwarderd.log", "/lb2.forwarderd.log"})
+    for (const char* log :
+         {"/lab.log", "/lb1.log", "/lb2.log", "/lb1.healthd.log", "/lb2.healthd.log", "/lb1.forwarderd.log",
+          "/lb2.forwarderd.log", "/lb1.replicatord.log", "/lb2.replicatord.log"})
         fs::remove(lab->folder + log);
     fs::remove(home + "/standing");
     fs::remove(home + "/made");

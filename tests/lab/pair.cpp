@@ -49,6 +49,7 @@ std::string floating_ip_address(const std::string& entry) {
 std::string heartbeatd_path() { return program(LAB_HEARTBEATD); }
 std::string healthd_path() { return program(LAB_HEALTHD); }
 std::string forwarderd_path() { return program(LAB_FORWARDERD); }
+std::string replicatord_path() { return program(LAB_REPLICATORD); }
 std::string cli_path() { return program(LAB_CLI); }
 
 Json Json::parse(const std::string& text) {
@@ -164,7 +165,9 @@ Daemon& Pair::daemon(const std::string& node) { return *daemons_.at(node); }
 Daemon& Pair::companion(const std::string& node, const std::string& program) {
     auto& daemon = companions_[node][program];
     if (!daemon) {
-        const std::string path = program == "healthd" ? healthd_path() : forwarderd_path();
+        const std::string path = program == "healthd"      ? healthd_path()
+                                 : program == "forwarderd" ? forwarderd_path()
+                                                           : replicatord_path();
         daemon = std::make_unique<Daemon>(lab_.host(node),
                                           std::vector<std::string>{path, "--config-dir", config_dir(node), "--run-dir",
                                                                    run_dir(node), "--state-dir", state_dir(node)},

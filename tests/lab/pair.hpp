@@ -72,6 +72,7 @@ class Pair {
     // Other daemons of a node, made when they are first asked for; FOLDER/<node>.<daemon>.log is what they say.
     [[nodiscard]] Daemon& healthd(const std::string& node) { return companion(node, "healthd"); }
     [[nodiscard]] Daemon& forwarderd(const std::string& node) { return companion(node, "forwarderd"); }
+    [[nodiscard]] Daemon& replicatord(const std::string& node) { return companion(node, "replicatord"); }
 
     [[nodiscard]] std::string config_dir(const std::string& node) const;
     [[nodiscard]] std::string run_dir(const std::string& node) const;
@@ -112,6 +113,7 @@ class Pair {
 std::string heartbeatd_path();
 std::string healthd_path();
 std::string forwarderd_path();
+std::string replicatord_path();
 std::string cli_path();
 
 }  // namespace lbcluster::lab

@@ -11,7 +11,7 @@ forbid() {
 }
 matches() { grep -nE "$@" || true; }
 
-folders=(include lib heartbeat healthd forwarder bench cli sim tests proto)
+folders=(include lib heartbeat healthd forwarder replicator bench cli sim tests proto)
 mapfile -t sources < <(find "${folders[@]}" -name '*.cpp' -o -name '*.hpp' -o -name '*.proto' -o -name '*.sh' -o -name CMakeLists.txt)
 mapfile -t cores < <(find "${folders[@]}" -path '*/core/*' ! -path 'tests/*' \( -name '*.cpp' -o -name '*.hpp' \))
 mapfile -t unit_tests < <(find tests/unit -name '*.cpp')

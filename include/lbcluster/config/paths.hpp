@@ -19,6 +19,9 @@ struct Paths {
     [[nodiscard]] std::string files_dir() const { return config_dir + "/files"; }
     [[nodiscard]] std::string revisions_dir() const { return state_dir + "/revisions"; }
     [[nodiscard]] std::string keys_dir() const { return state_dir + "/keys"; }
+    [[nodiscard]] std::string peer_file() const { return state_dir + "/peer.yaml"; }  // message PeerRecord
+    // Home of the account that the peer logs in to; a folder of its own, as that account may see nothing of the state.
+    [[nodiscard]] std::string peer_home() const { return state_dir + "-peer"; }
     // `daemon` as the program is called: heartbeatd.
     [[nodiscard]] std::string socket_of(const std::string& daemon) const { return run_dir + "/" + daemon + ".sock"; }
 };

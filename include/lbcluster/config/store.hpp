@@ -7,7 +7,8 @@
 //
 //   STATE_DIR/lock                      flock; held while anything below is written
 //   STATE_DIR/revisions/<number>/       cluster.yaml, files/, revision.yaml (message Revision)
-//   STATE_DIR/revisions/pending         number of the revision that is being put in force
+//   STATE_DIR/revisions/pending         number of the revision that is being put in force; if revisions of the peer are
+//                                       taken over with it, the first one's number and the digest that was in force
 //
 // Blocks on the disk. Safe against others that use it at the same time; not for several threads of one process.
 #pragma once
@@ -63,6 +64,19 @@ Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, cons
 // Factory settings. The way out of a broken state: what cannot be kept as a revision is set aside.
 Result<Applied, Refusal> reset(const Paths& paths, const Change& change);
 std::string factory_cluster_yaml();
+// The content with this digest as a new one, from the revisions kept. As with reset(), what stands in its way is set
+// aside if it cannot be kept as a revision. It was in force on this node before, so it is not checked again.
+Result<Applied, Refusal> put_back(const Paths& paths, const std::string& digest, const Change& change);
+
+// A revision of the peer.
+struct Received {
+    Revision revision;  // its digest is that of `content`; the number counts for nothing here
+    Content content;
+};
+// Takes over revisions of the peer, oldest first, with author, time and reason, all of them or none; the last one is
+// checked as what would be in force on this node, and put in force. Of `change`: lock_timeout and expected_digest.
+Result<Applied, Refusal> take_over(const Paths& paths, const std::vector<Received>& chain,
+                                   const std::optional<Facts>& facts, const Change& change);
 
 // Finishes an interrupted change and keeps a hand edit as a revision; returns the number of what is in force.
 Result<std::uint64_t, Refusal> settle(const Paths& paths, std::chrono::milliseconds lock_timeout);

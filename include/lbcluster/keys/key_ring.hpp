@@ -52,6 +52,9 @@ class KeyRing {
     // a file and `overwrite` is not set.
     [[nodiscard]] Result<void> write(const std::string& path, bool overwrite) const;
 
+    // What write() writes. A secret: whoever takes it wipes it.
+    [[nodiscard]] std::string file_text() const;
+
     [[nodiscard]] std::span<const std::uint8_t, 16> cluster_id() const { return cluster_id_; }
     [[nodiscard]] std::string cluster_id_hex() const;
     [[nodiscard]] std::size_t size() const { return count_; }

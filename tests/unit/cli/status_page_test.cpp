@@ -201,6 +201,27 @@ TEST(StatusJson, HasTheFieldsScriptsRead) {
     EXPECT_EQ(json["daemons"][0]["running"], true);
 }
 
+// RE-2: the replication is a part of the picture, its alarms are among the others.
+TEST(StatusReplication, IsShownWithItsReason) {
+    StatusView view = view_of("primary", "active", "up", "alive", "passive");
+    bus::ReplicationStatus& replication = view.replication.emplace();
+    replication.set_state("diverged");
+    replication.set_error("the configuration was changed on both nodes\x1b[0m");
+    replication.set_peer("lb2");
+    replication.set_peer_revision(7);
+    replication.set_connected(true);
+    replication.add_alarms()->set_id("config-diverged");
+    const Json json = status_json(view);
+    EXPECT_EQ(json["replication"]["state"], "diverged");
+    EXPECT_EQ(json["replication"]["peer_revision"], 7);
+    EXPECT_EQ(json["alarms"][0]["id"], "config-diverged");
+    const std::string page = render_page(view, false);
+    EXPECT_NE(page.find("diverged with lb2, revision 7 there"), std::string::npos) << page;
+    EXPECT_EQ(page.find('\x1b'), std::string::npos);
+    view.replication->set_state("none");
+    EXPECT_EQ(render_page(view, false).find("Replication"), std::string::npos) << "a node alone has none";
+}
+
 TEST(EventLine, IsOneHarmlessLine) {
     bus::Event event;
     event.set_time_ms(1795226934042);

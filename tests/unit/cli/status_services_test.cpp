@@ -137,6 +137,7 @@ TEST(StatusServices, TheJsonHasTheFieldsScriptsRead) {
     alarm.set_text("too few file descriptors");
     view.health->set_targets(4);
     view.health->set_holding("this node reaches no ping node");
+    view.peer_health[{"DA_VIP", "DA2"}] = "up";
     const Json json = status_json(view);
     const Json service = json["services"][1];
     const Json expected{
@@ -150,7 +151,7 @@ TEST(StatusServices, TheJsonHasTheFieldsScriptsRead) {
                       {"weight", 100},
                       {"state", "online"},
                       {"health", "down"},
-                      {"peer_health", ""},
+                      {"peer_health", "up"},
                       {"age_ms", 12000},
                       {"reason", "connect: connection refused; 2 of 2"},
                       {"checked_ago_ms", 800},

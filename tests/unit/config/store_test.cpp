@@ -393,6 +393,101 @@ TEST_F(Store, RE5AFullDiskAtAnySystemCallLeavesOldOrNew) {
     }
 }
 
+Received received(const std::string& yaml, const std::string& page, const std::string& author) {
+    Received out;
+    out.content = {yaml, {{"fallback.html", page}}};
+    out.revision.set_digest(digest_of(out.content));
+    out.revision.set_author(author);
+    out.revision.set_time("2026-11-22T04:00:00.000Z");
+    out.revision.set_reason("of " + author);
+    return out;
+}
+
+TEST_F(Store, RE2RevisionsOfThePeerAreTakenOverWithAuthorTimeAndReason) {
+    const std::vector<Received> chain{received(old_yaml, "1", "anna"), received(new_yaml, "2", "bert")};
+    const auto applied = take_over(paths_, chain, std::nullopt, change_);
+    ASSERT_TRUE(applied) << applied.error().error.message << format(applied.error().problems);
+    EXPECT_EQ(applied->revision, 3U);
+    EXPECT_EQ(applied->hand_edit, 1U);
+    EXPECT_EQ(get("cluster.yaml") + get("files/fallback.html"), new_yaml + "2");
+    EXPECT_FALSE(fs::exists(paths_.files_dir() + "/certs/a.pem"));
+    const auto revisions = history(paths_);
+    ASSERT_EQ(revisions.size(), 3U);
+    EXPECT_EQ(revisions[0].author() + " " + revisions[0].time() + " " + revisions[0].reason(),
+              "bert 2026-11-22T04:00:00.000Z of bert");
+    EXPECT_EQ(revisions[0].parent(), revisions[1].digest());
+    EXPECT_EQ(revisions[1].author(), "anna");
+    EXPECT_EQ(revisions[1].parent(), revisions[2].digest());
+}
+
+TEST_F(Store, RE2WhatIsNotValidHereOrNotExpectedIsNotTakenOver) {
+    const auto bad = take_over(paths_, {received("heartbeat: {profile: x}\n", "1", "anna")}, std::nullopt, change_);
+    ASSERT_FALSE(bad);
+    EXPECT_FALSE(bad.error().problems.empty());
+    change_.expected_digest = "another";
+    const auto late = take_over(paths_, {received(new_yaml, "1", "anna")}, std::nullopt, change_);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().error.code, EAGAIN);
+    EXPECT_EQ(get("cluster.yaml"), old_yaml);
+    EXPECT_EQ(get("files/certs/a.pem"), "old certificate");
+}
+
+TEST_F(Store, RE2APowerCutWhileRevisionsAreTakenOverLeavesAllOfThemOrNone) {
+    const std::vector<Received> chain{received(old_yaml, "1", "anna"), received(new_yaml, "2", "bert")};
+    start_over();
+    ASSERT_TRUE(settle(paths_, 100ms));
+    const std::string old_digest = load(paths_, std::nullopt).digest;
+    int old_seen = 0;
+    int new_seen = 0;
+    bool finished = false;
+    for (int step = 0; !finished; ++step) {
+        ASSERT_LT(step, 500);
+        start_over();
+        ASSERT_TRUE(settle(paths_, 100ms));
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            int calls = 0;
+            file_ops::set_hook([&](const char*) {
+                if (calls++ == step) ::_exit(42);
+                return 0;
+            });
+            ::_exit(take_over(paths_, chain, std::nullopt, change_) ? 0 : 1);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_NE(WEXITSTATUS(status), 1) << "step " << step;
+        finished = WEXITSTATUS(status) == 0;
+        const auto settled = settle(paths_, 100ms);
+        ASSERT_TRUE(settled) << "step " << step << ": " << settled.error().error.message;
+        const auto revisions = history(paths_);
+        const std::string digest = load(paths_, std::nullopt).digest;
+        const bool done = digest == chain.back().revision.digest();
+        EXPECT_TRUE(done || digest == old_digest) << "step " << step;
+        EXPECT_EQ(revisions.size(), done ? 3U : 1U) << "step " << step;
+        EXPECT_EQ(revisions.front().digest(), digest) << "step " << step;
+        EXPECT_FALSE(fs::exists(paths_.revisions_dir() + "/pending")) << "step " << step;
+        (done ? new_seen : old_seen)++;
+    }
+    EXPECT_GT(old_seen, 10);
+    EXPECT_GT(new_seen, 5);
+}
+
+TEST_F(Store, RE4WhatWasInForceIsPutBackAndTheEditKept) {
+    ASSERT_TRUE(settle(paths_, 100ms));
+    const std::string digest = load(paths_, std::nullopt).digest;
+    put("cluster.yaml", "no: [yaml");
+    const auto back = put_back(paths_, digest, change_);
+    ASSERT_TRUE(back) << back.error().error.message;
+    EXPECT_EQ(back->hand_edit, 2U);
+    EXPECT_EQ(get("cluster.yaml"), old_yaml);
+    EXPECT_EQ(read_revision(paths_, 2)->cluster_yaml, "no: [yaml");
+    fs::remove(paths_.cluster_file());
+    ASSERT_TRUE(put_back(paths_, digest, change_));
+    EXPECT_EQ(get("cluster.yaml"), old_yaml);
+    EXPECT_FALSE(put_back(paths_, "nothing", change_));
+}
+
 // A rename may reach the disk before the bytes do: what must be synced, and when.
 TEST_F(Store, BytesAreSyncedBeforeTheyGetTheirName) {
     std::vector<std::string> calls;
