@@ -15,6 +15,7 @@ void register_control(CLI::App& app, Context& context);
 
 void register_pair(CLI::App& app, Context& context);
 void register_unpair(CLI::App& app, Context& context);
+void register_key_rotate(CLI::App& key, Context& context);  // a verb of `key`
 void register_key(CLI::App& app, Context& context);
 void register_config(CLI::App& app, Context& context);
 void register_service(CLI::App& app, Context& context);

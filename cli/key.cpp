@@ -85,6 +85,7 @@ void register_key(CLI::App& app, Context& context) {
     make->callback([&context, force] { generate(context, *force); });
     CLI::App* show = key->add_subcommand("fingerprint", "Check the key; equal fingerprints mean equal keys");
     show->callback([&context] { fingerprint(context); });
+    register_key_rotate(*key, context);
 }
 
 }  // namespace lbcluster::cli

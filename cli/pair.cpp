@@ -283,7 +283,28 @@ void unpair(Context& context) {
     if (!trouble.empty()) print(harmless(trouble) + "\n");
 }
 
+void rotate(Context& context) {
+    const auto check = [](const ssh::HostKey&) -> Result<void> { return {}; };
+    replicator::SshDialer dialer({}, check, []() -> Result<std::string> { return Error{}; });
+    const auto done = run_to_end(replicator::rotate_keys(context.paths, dialer));
+    if (!done) {
+        fail(context, done.error().exit_code, done.error().error);
+        return;
+    }
+    if (context.json) {
+        print_json({{"result", "done"}, {"fingerprint", *done}});
+        return;
+    }
+    print("Both nodes have a new heartbeat key, fingerprint " + *done + ".\n");
+}
+
 }  // namespace
+
+void register_key_rotate(CLI::App& key, Context& context) {
+    key.add_subcommand("rotate", "Change the key on both nodes, while the pair runs")->callback([&context] {
+        rotate(context);
+    });
+}
 
 void register_pair(CLI::App& app, Context& context) {
     auto options = std::make_shared<PairOptions>();

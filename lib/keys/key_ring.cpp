@@ -267,6 +267,38 @@ Result<KeyRing> KeyRing::generate() {
     return ring;
 }
 
+Result<KeyRing> KeyRing::plus(const KeyRing& other) const {
+    LBC_ASSERT(cluster_id_ == other.cluster_id_);
+    KeyRing both = *this;
+    for (std::size_t i = 0; i < other.count_; ++i) {
+        bool known = false;
+        for (std::size_t j = 0; j < both.count_; ++j) {
+            known = known || CRYPTO_memcmp(both.secret(j).data(), other.secret(i).data(), other.secret(i).size()) == 0;
+        }
+        if (known) continue;
+        SecretText text;
+        text.append_hex(other.secret(i));
+        if (auto added = both.add({text.bytes.data(), text.size}, "the keys"); !added) return added.error();
+    }
+    return both;
+}
+
+KeyRing KeyRing::first_only() const {
+    LBC_ASSERT(count_ > 0);
+    KeyRing one;
+    one.cluster_id_ = cluster_id_;
+    one.secrets_[0] = secrets_[0];
+    one.key_ids_[0] = key_ids_[0];
+    one.count_ = 1;
+    return one;
+}
+
+Result<KeyRing> KeyRing::successor() const {
+    auto made = generate();
+    if (made) made->cluster_id_ = cluster_id_;
+    return made;
+}
+
 std::string KeyRing::file_text() const {
     SecretText text;
     text.append(

@@ -309,4 +309,68 @@ boost::asio::awaitable<Result<void, PairFailure>> tell_unpair(config::Paths path
     co_return Result<void, PairFailure>{};
 }
 
+namespace {
+
+// The peer first: this node accepts whatever it sends from then on.
+boost::asio::awaitable<Result<void>> use_keys_on_both(const config::Paths& paths, Channel& channel, KeyRing keys) {
+    replica::Frame frame;
+    std::string text = keys.file_text();
+    frame.mutable_set_keys()->set_heartbeat_key(text);
+    OPENSSL_cleanse(text.data(), text.size());
+    const auto sent = co_await channel.send(std::move(frame), patience);
+    if (!sent) co_return sent.error();
+    const auto answer = co_await channel.receive(patience);
+    if (!answer) co_return answer.error();
+    if (answer->has_error()) co_return Error{answer->error().message(), answer->error().hint(), EIO};
+    if (answer->keys_set().fingerprint() != keys.fingerprint()) {
+        co_return Error{"the peer has other keys than were sent", "is its lbcluster of this version?", EPROTO};
+    }
+    co_return use_keys(paths, keys);
+}
+
+boost::asio::awaitable<Result<void>> rotate_over(const config::Paths& paths, Channel& channel, KeyRing own,
+                                                 KeyRing next) {
+    // What a rotation that was broken off has left: both send with this node's first key, and then there is no other.
+    std::vector<KeyRing> steps;
+    if (own.size() > 1) steps.push_back(own);
+    if (own.size() > 1) steps.push_back(own.first_only());
+    const KeyRing old = own.first_only();
+    const auto accepted = old.plus(next);
+    const auto used = next.plus(old);
+    if (!accepted) co_return accepted.error();
+    if (!used) co_return used.error();
+    steps.push_back(*accepted);
+    steps.push_back(*used);
+    steps.push_back(next);
+    for (const KeyRing& step : steps) {
+        const auto done = co_await use_keys_on_both(paths, channel, step);
+        if (!done) co_return done.error();
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+boost::asio::awaitable<Result<std::string, PairFailure>> rotate_keys(config::Paths paths, PeerDialer& dialer) {
+    const std::string step = "changing the key of the heartbeats";
+    const auto record = read_peer_record(paths);
+    if (!record) co_return failure(step, record.error());
+    if (!*record) {
+        co_return failure(step, {"this node was not paired by 'lbcluster pair': the new key would not get to the peer",
+                                 "pair the nodes, or copy the file: lbcluster key generate --force", EPERM});
+    }
+    const auto own = KeyRing::load(heartbeat_key_path(paths.state_dir));
+    if (!own) co_return failure(step, own.error());
+    const auto next = own->successor();
+    if (!next) co_return failure(step, next.error());
+    auto key = ssh::load_private_key(ssh::private_key_path(paths.state_dir));
+    if (!key) co_return failure(step, key.error());
+    auto connected = co_await dialer.by_key(**record, *key);
+    OPENSSL_cleanse(key->data(), key->size());
+    if (!connected) co_return failure(step, connected.error());
+    const auto done = co_await rotate_over(paths, (*connected)->channel(), *own, *next);
+    if (!done) co_return failure(step + " (both nodes accept the old one still; run the command again)", done.error());
+    co_return next->fingerprint();
+}
+
 }  // namespace lbcluster::replicator

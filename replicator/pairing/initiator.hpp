@@ -78,6 +78,10 @@ boost::asio::awaitable<Result<PairOutcome, PairFailure>> pair_nodes(config::Path
 boost::asio::awaitable<Result<void, PairFailure>> tell_unpair(config::Paths paths, LocalNode node, PeerDialer& dialer,
                                                               bool clear_there);
 
+// A new key for the heartbeats of a pair that runs: first accepted by both nodes, then used by both, then alone. What a
+// stop leaves in between works, and the next rotation tidies it up. Returns the new fingerprint.
+boost::asio::awaitable<Result<std::string, PairFailure>> rotate_keys(config::Paths paths, PeerDialer& dialer);
+
 int exit_code_of_pairing(const Error& error);
 
 }  // namespace lbcluster::replicator

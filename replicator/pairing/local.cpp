@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lbcluster/base/time.hpp"
+#include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
@@ -208,6 +209,18 @@ Result<KeyRing> key_for_pair(const config::Paths& paths) {
     if (!made) return made;
     if (const auto written = made->write(pending, false); !written) return written.error();
     return made;
+}
+
+Result<void> use_keys(const config::Paths& paths, const KeyRing& keys) {
+    if (const auto written = keys.write(heartbeat_key_path(paths.state_dir), true); !written) return written;
+    bus::Call reload;
+    reload.mutable_reload();
+    const auto reply = bus::call(paths.socket_of("heartbeatd"), reload, 10s);
+    // Nobody there: the next one reads the file.
+    if (!reply && (reply.error().code == ENOENT || reply.error().code == ECONNREFUSED)) return {};
+    if (!reply) return reply.error();
+    if (reply->exit_code() != 0) return Error{"heartbeatd: " + reply->message(), reply->hint(), EIO};
+    return {};
 }
 
 Result<std::string> take_incoming(const config::Paths& paths) {

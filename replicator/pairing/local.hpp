@@ -59,6 +59,9 @@ Result<void> end_pair(const config::Paths& paths, bool clear, const std::string&
 // The key of the pair to be: this node's, or the one of a pairing that was broken off, or a new one (stored).
 Result<KeyRing> key_for_pair(const config::Paths& paths);
 
+// Writes the heartbeats' keys and waits until the heartbeatd that runs here has them in use.
+Result<void> use_keys(const config::Paths& paths, const KeyRing& keys);
+
 // Takes what SCP has brought and removes it.
 Result<std::string> take_incoming(const config::Paths& paths);
 

@@ -70,6 +70,7 @@ class PairingService::Call {
     Answer commit();
     Answer check();
     Answer end(const replica::Unpair& asked);
+    Answer set_keys(const replica::SetKeys& asked);
     Result<NodePlan> plan_of(const replica::PairPrepare& asked, const replica::PairBundle& bundle);
 
     boost::asio::thread_pool& files_;
@@ -98,6 +99,8 @@ boost::asio::awaitable<Answer> PairingService::Call::answer(const replica::Frame
                 return commit();
             case replica::Frame::kPairCheck:
                 return check();
+            case replica::Frame::kSetKeys:
+                return set_keys(asked.set_keys());
             case replica::Frame::kUnpair:
                 return end(asked.unpair());
             default:
@@ -230,6 +233,18 @@ Answer PairingService::Call::end(const replica::Unpair& asked) {
     return frame;
 }
 
+Answer PairingService::Call::set_keys(const replica::SetKeys& asked) {
+    const auto keys = KeyRing::parse(asked.heartbeat_key(), "the key that the peer has sent");
+    if (!keys) return keys.error();
+    const auto own = KeyRing::load(heartbeat_key_path(paths_.state_dir));
+    if (!own) return own.error();
+    if (own->cluster_id_hex() != keys->cluster_id_hex()) return Error{"the key is that of another pair", "", EPERM};
+    if (const auto done = use_keys(paths_, *keys); !done) return done.error();
+    replica::Frame frame;
+    frame.mutable_keys_set()->set_fingerprint(keys->fingerprint());
+    return frame;
+}
+
 PairingService::PairingService(boost::asio::any_io_executor executor, config::Paths paths,
                                std::function<void(const std::string&)> on_changed)
     : executor_(std::move(executor)), paths_(std::move(paths)), on_changed_(std::move(on_changed)) {}
@@ -237,7 +252,7 @@ PairingService::PairingService(boost::asio::any_io_executor executor, config::Pa
 PairingService::~PairingService() { files_.join(); }
 
 bool PairingService::is_call(const replica::Frame& frame) {
-    return frame.has_pair_begin() || frame.has_pair_check() || frame.has_unpair();
+    return frame.has_pair_begin() || frame.has_pair_check() || frame.has_unpair() || frame.has_set_keys();
 }
 
 void PairingService::take(std::unique_ptr<Channel> channel, replica::Frame first) {

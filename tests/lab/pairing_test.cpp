@@ -353,6 +353,35 @@ TEST_F(Pairing, TheAccountCanDoNothingElse) {
     EXPECT_EQ(run(nullptr, {"/run/lbcluster-peer"}, "id\n", {}, 5s).exit_code, 5) << "no interactive shell";
 }
 
+// Part 5 of RE-1: the key of the heartbeats changes while they go on; also after a rotation that was broken off.
+TEST_F(Pairing, KeysRotateWithoutAGap) {
+    begin_apart();
+    if (HasFatalFailure()) return;
+    EXPECT_EQ(pair().cli("lb1", {"key", "rotate"}).exit_code, 5) << "no peer to bring it to";
+    ASSERT_EQ(pair_up().exit_code, 0);
+    expect_paired();
+    const auto secret_of = [&](const std::string& node) { return state_file(node, "keys/heartbeat.key"); };
+    const auto deaths = [&] { return pair().cli("lb1", {"events"}).out + pair().cli("lb2", {"events"}).out; };
+    const double term = pair().status("lb1")["node"]["term"].number();
+    for (const std::string by : {"lb1", "lb2", "lb1"}) {
+        const std::string before = secret_of("lb1");
+        const Outcome outcome = pair().cli(by, {"key", "rotate"}, 60s);
+        ASSERT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+        EXPECT_NE(secret_of("lb1"), before);
+        EXPECT_EQ(secret_of("lb1"), secret_of("lb2"));
+        EXPECT_EQ(secret_of("lb1").find("\nkey: "), secret_of("lb1").rfind("\nkey: ")) << "one key is left";
+        if (by == "lb2") {  // as if the last one had been broken off: one node has two keys, the other's comes second
+            const std::string now = secret_of("lb1");
+            const std::string older = before.substr(before.rfind("key: "));
+            write_file(pair().state_dir("lb1") + "/keys/heartbeat.key", now + older, 0600);
+        }
+    }
+    std::this_thread::sleep_for(2s);  // twice the deadtime: whoever was not understood would be dead
+    EXPECT_EQ(pair().status("lb1")["node"]["term"].number(), term);
+    EXPECT_EQ(pair().status("lb1")["link"].text(), "up");
+    EXPECT_EQ(deaths().find("peer-dead"), std::string::npos) << deaths();
+}
+
 // HA-6: what is served stays where it is; the other node forgets it, and keeps it in its history.
 TEST_F(Pairing, UnpairFromEitherSide) {
     begin_apart();

@@ -52,6 +52,13 @@ class KeyRing {
     // a file and `overwrite` is not set.
     [[nodiscard]] Result<void> write(const std::string& path, bool overwrite) const;
 
+    // The secrets of both, this ring's first; those of `other` that are new at the end. Cluster ids must be equal.
+    [[nodiscard]] Result<KeyRing> plus(const KeyRing& other) const;
+    // The secret that this ring sends with, alone.
+    [[nodiscard]] KeyRing first_only() const;
+    // A new secret for the same pair.
+    [[nodiscard]] Result<KeyRing> successor() const;
+
     // What write() writes. A secret: whoever takes it wipes it.
     [[nodiscard]] std::string file_text() const;
 
