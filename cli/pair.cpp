@@ -34,6 +34,11 @@ using replicator::PairOutcome;
 constexpr std::size_t password_bytes_max = 1024;
 constexpr auto link_patience = 20s;
 
+struct UnpairOptions {
+    bool keep = false;
+    bool clear = false;
+};
+
 struct PairOptions {
     replicator::PairRequest request;
     bool password_stdin = false;
@@ -239,8 +244,18 @@ void pair(Context& context, PairOptions& options) {
     report_paired(context, *done);
 }
 
+// Which node keeps floating IPs and services: who serves. Nothing if that is not known.
+std::optional<bool> peer_keeps(const Context& context, const UnpairOptions& options) {
+    if (options.keep || options.clear) return options.clear;
+    const auto status = node_status(context);
+    if (!status) return std::nullopt;
+    if (status->activity() == "active") return false;
+    if (status->peer().state() == "alive" && status->peer().activity() == "active") return true;
+    return std::nullopt;
+}
+
 // The floating IPs stay where they are: the node that does not serve forgets them, and does so first.
-void unpair(Context& context) {
+void unpair(Context& context, const UnpairOptions& options) {
     const auto node = replicator::look_at_node(context.paths);
     if (!node) {
         fail(context, replicator::exit_code_of_pairing(node.error()), node.error());
@@ -250,9 +265,15 @@ void unpair(Context& context) {
         fail(context, exit_refused, {node->name + " is a single node: there is no pair to end", "", 0});
         return;
     }
-    const auto status = node_status(context);
-    const bool serves_there = status && status->peer().state() == "alive" && status->peer().activity() == "active" &&
-                              status->activity() != "active";
+    const std::optional<bool> keeps = peer_keeps(context, options);
+    if (!keeps) {
+        fail(context, exit_refused,
+             {"this node does not serve, and nobody here knows whether " + node->paired_with + " does",
+              "say what becomes of floating IPs and services here: --clear if the peer has them, --keep if it has not",
+              0});
+        return;
+    }
+    const bool serves_there = *keeps;
     const auto check = [](const ssh::HostKey&) -> Result<void> { return {}; };
     replicator::SshDialer dialer({}, check, []() -> Result<std::string> { return Error{}; });
     Result<void> ended;
@@ -267,7 +288,8 @@ void unpair(Context& context) {
     reload_daemons(context);
     const std::string trouble = told ? ""
                                      : "the peer does not know of it yet (" + told.error().error.message +
-                                           "): before it serves again, run 'lbcluster unpair' there";
+                                           "): before it serves again, run 'lbcluster unpair " +
+                                           (serves_there ? "--keep" : "--clear") + "' there";
     if (context.json) {
         print_json({{"result", "done"},
                     {"peer_told", told.ok()},
@@ -325,7 +347,10 @@ void register_pair(CLI::App& app, Context& context) {
 
 void register_unpair(CLI::App& app, Context& context) {
     CLI::App* command = app.add_subcommand("unpair", "End the pair; what is served stays on the node that serves it");
-    command->callback([&context] { unpair(context); });
+    auto options = std::make_shared<UnpairOptions>();
+    CLI::Option* keep = command->add_flag("--keep", options->keep, "Floating IPs and services stay on this node");
+    command->add_flag("--clear", options->clear, "They stay on the peer; this node has none any more")->excludes(keep);
+    command->callback([&context, options] { unpair(context, *options); });
 }
 
 }  // namespace lbcluster::cli

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -37,7 +38,10 @@ int receive_file(const config::Paths& paths) {
 
 int pass_frames_on(const config::Paths& paths) {
     ::signal(SIGPIPE, SIG_IGN);
-    const auto done = relay(paths.run_dir + "/replica.sock", STDIN_FILENO, STDOUT_FILENO);
+    // sshd(8) tells a forced command what was asked for: so this is the peer's key, and without it the password.
+    const bool by_key = ::getenv("SSH_ORIGINAL_COMMAND") != nullptr;
+    const std::string socket = by_key ? "/replica.sock" : "/pairing.sock";
+    const auto done = relay(paths.run_dir + socket, STDIN_FILENO, STDOUT_FILENO);
     if (done || done.error().code == EPIPE || done.error().code == ECONNRESET) return exit_done;
     return say(done.error().message, bus::exit_code_of(done.error()));
 }

@@ -17,8 +17,9 @@ namespace {
 
 // What a neighbour said last holds this long after it was lost: it is started again.
 constexpr Duration neighbour_patience = 30s;
-// At the start it should be known who is active before an edit by hand is judged.
-constexpr auto first_look_patience = std::chrono::seconds(2);
+// At the start it should be known who is active before an edit by hand is judged. A single node has nobody to ask.
+constexpr auto first_look_patience = std::chrono::seconds(30);
+constexpr auto first_look_patience_alone = std::chrono::seconds(2);
 constexpr const char* server_prefix = "server/";
 
 bus::Reply reply_of(std::uint32_t exit_code, std::string message, std::string hint = "") {
@@ -115,7 +116,17 @@ Result<void> Daemon::open(Caller::Connect connect) {
                                    [this](std::unique_ptr<Channel> channel, replica::Frame first) {
                                        on_stream(std::move(channel), std::move(first));
                                    });
-    return gate_->listen();
+    if (auto listening = gate_->listen(); !listening) return listening;
+    // Who has only the account's password may make a pair, and nothing else.
+    pairing_gate_ = std::make_shared<Gate>(io_, paths_.run_dir + "/pairing.sock",
+                                           [this](std::unique_ptr<Channel> channel, replica::Frame first) {
+                                               if (first.has_pair_begin()) {
+                                                   return on_stream(std::move(channel), std::move(first));
+                                               }
+                                               spdlog::warn("a stream without the peer's key that is no pairing");
+                                               channel->close();
+                                           });
+    return pairing_gate_->listen();
 }
 
 void Daemon::start() {
@@ -127,7 +138,8 @@ void Daemon::start() {
     }
     watch_heartbeatd();
     watch_healthd();
-    start_timer_.expires_after(first_look_patience);
+    const bool paired = !stamp_of(paths_.peer_file()).empty();
+    start_timer_.expires_after(paired ? first_look_patience : first_look_patience_alone);
     start_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error) first_look();
     });
@@ -164,6 +176,8 @@ void Daemon::watch_heartbeatd() {
 
 void Daemon::on_node_status(const bus::NodeStatus& status) {
     heartbeatd_lost_.reset();
+    // It does not know yet who is active: what it said before holds.
+    if (status.activity() == "starting") return start_timer_.cancel(), void();
     std::set<IpPrefix> floating;
     for (const bus::FloatingIpStatus& ip : status.floating_ips()) {
         if (const auto prefix = IpPrefix::parse(ip.address())) floating.insert(*prefix);
@@ -290,6 +304,7 @@ void Daemon::tick() {
         replication_->tick();
     }
     gate_->let_account_in();
+    pairing_gate_->let_account_in();
     if (watched_) notify_supervisor("WATCHDOG=1");
     tick_timer_.expires_after(std::chrono::seconds(1));
     tick_timer_.async_wait([this](const boost::system::error_code& error) {
@@ -303,6 +318,7 @@ void Daemon::end() {
     replication_->close();
     caller_->close();
     gate_->close();
+    pairing_gate_->close();
     watcher_->close();
     heartbeatd_->close();
     healthd_->close();

@@ -62,7 +62,8 @@ class Daemon {
     std::unique_ptr<bus::EventLog> events_;
     std::unique_ptr<Replication> replication_;
     std::shared_ptr<Caller> caller_;
-    std::shared_ptr<Gate> gate_;
+    std::shared_ptr<Gate> gate_;          // for the peer's key
+    std::shared_ptr<Gate> pairing_gate_;  // for its account's password
     Gate::Handler pairing_;
     std::unique_ptr<bus::Client> heartbeatd_;
     std::unique_ptr<bus::Client> healthd_;

@@ -1,5 +1,7 @@
 #include "replicator/keeper.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -100,7 +102,14 @@ Look Keeper::look(bool may_change) {
     if (record) look.peer = std::move(*record);
     else if (record.error().code != ENOENT) look.error = record.error().message;
 
+    if (look.peer && !ledger_) {
+        if (const auto kept = read_message<replica::Ledger>(ledger_file())) ledger_ = stored_ = ledger_of(*kept);
+    }
+    // What was being taken over at a stop is finished first: else it would count as a change made here.
+    if (look.peer && ledger_ && ledger_->incoming) (void)config::settle(paths_, 5s);
     const config::LoadResult loaded = config::load(paths_, std::nullopt);
+    // The pair may have been ended meanwhile, and what was read be the cleared content.
+    if (look.peer && ::access(paths_.peer_file().c_str(), F_OK) != 0) look.peer.reset();
     look.node = loaded.effective_node.node();
     look.log_level = config::written_text(loaded.effective_node.log_level());
     look.revision = loaded.revision;
@@ -129,9 +138,6 @@ Look Keeper::look(bool may_change) {
 }
 
 void Keeper::read_ledger(const Look& look, const std::string& digest, bool primary) {
-    if (!ledger_) {
-        if (const auto kept = read_message<replica::Ledger>(ledger_file())) ledger_ = stored_ = ledger_of(*kept);
-    }
     const std::string& pair = look.peer->cluster_id();
     if (ledger_ && ledger_->pair == pair) return;
     ledger_.reset();
@@ -209,7 +215,7 @@ Result<void> Keeper::set_version(const std::string& digest, const Version& versi
 // ---- to the peer ----
 
 Result<Parcel> Keeper::pack(const std::set<std::string>& peer_knows) {
-    LBC_ASSERT(ledger_);
+    if (!ledger_) return Error{"the pair was ended at this moment", "", EAGAIN};
     std::vector<std::pair<config::Revision, config::Content>> going;  // newest first
     Parcel parcel;
     replica::Offer size;

@@ -244,10 +244,14 @@ void Replication::on_frame(const std::shared_ptr<Session>& session, replica::Fra
             session->answers = frame.look_again().id();
             return look();
         case replica::Frame::kFetch: {
+            if (std::exchange(session->fetching, true)) {
+                return session->end(Error{"one copy at a time", "wait for the one that was asked for", EPROTO});
+            }
             on_disk(
                 io_, files_, open_, [this] { return keeper_.copy(); },
                 [session, id = frame.fetch().id()](replica::Copy copy) {
                     replica::Frame answer;
+                    session->fetching = false;
                     copy.set_id(id);
                     *answer.mutable_copy() = std::move(copy);
                     session->send(std::move(answer));

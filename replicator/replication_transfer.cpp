@@ -175,6 +175,7 @@ void Replication::take() {
 
 // The peer is answered when the files have been looked at again: its next decision is from what is true then.
 void Replication::on_taken(const Taken& taken) {
+    if (!incoming_) return look();  // the pair was ended meanwhile
     const Incoming incoming = *std::exchange(incoming_, std::nullopt);
     if (taken.exit_code == 0) {
         ++counters_["taken"];

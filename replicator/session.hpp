@@ -53,6 +53,7 @@ class Session : public std::enable_shared_from_this<Session> {
     [[nodiscard]] const replica::Hello& peer() const { return peer_; }
 
     std::uint64_t answers = 0;  // the host's: id of the LookAgain that the next standing answers
+    bool fetching = false;      // the host's: the peer waits for a copy
 
   private:
     boost::asio::awaitable<void> read(std::optional<replica::Frame> first);

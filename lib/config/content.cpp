@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "lbcluster/base/assert.hpp"
+#include "lbcluster/base/utf8.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lib/config/file_ops.hpp"
 
@@ -69,6 +70,7 @@ struct FilesReader {
         }
         if (S_ISDIR(info.st_mode)) return folder(path, inside, depth + 1);
         if (!S_ISREG(info.st_mode)) return Error{path + " is not a regular file", "remove it from files/", 0};
+        if (!is_utf8(inside)) return Error{one_line(path) + " has a name that is not UTF-8", "rename it", 0};
         if (files.size() >= files_max) return Error{path + ": more than 1000 files in files/", "", 0};
         auto text = file_ops::read_file(path, files_bytes_max - bytes, false);
         if (!text) return text.error().code == ENOENT ? Result<void>{} : Result<void>{text.error()};

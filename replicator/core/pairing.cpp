@@ -14,7 +14,8 @@ Result<void> may_pair(const replica::PairBegin& asked, const replica::PairState&
         return Error{"both nodes are called '" + peer.node() + "'",
                      "give one of them another name: 'node:' in its node.yaml", EPERM};
     }
-    const bool same_pair = !peer.cluster_id().empty() && peer.cluster_id() == asked.cluster_id();
+    const bool same_pair =
+        !peer.paired_with().empty() && !peer.cluster_id().empty() && peer.cluster_id() == asked.cluster_id();
     if (!peer.paired_with().empty() && !same_pair && !asked.replace_peer()) {
         return Error{peer.node() + " is paired with " + peer.paired_with() + " already",
                      "'lbcluster unpair' there ends that; --replace-peer does it from here", EPERM};

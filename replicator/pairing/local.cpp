@@ -185,6 +185,11 @@ Result<void> end_pair(const config::Paths& paths, bool clear, const std::string&
     if (!text) return text.error();
     const auto single = without_peer(*text);
     if (!single) return single.error();
+    // First what says that there is a peer, so that clearing is never taken for a change that is to be replicated; the
+    // links last, so that this is done again after a stop.
+    for (const std::string& path : {paths.peer_file(), paths.peer_home() + "/.ssh/authorized_keys"}) {
+        if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove " + path, errno);
+    }
     if (clear) {
         config::Change change;
         change.author = author;
@@ -192,11 +197,10 @@ Result<void> end_pair(const config::Paths& paths, bool clear, const std::string&
         const auto cleared = config::reset(paths, change);
         if (!cleared) return refusal("the configuration cannot be cleared", cleared.error());
     }
-    // The peer's way in ends before anything else; the links last, so that this is done again after a stop.
-    for (const std::string& path : {paths.peer_home() + "/.ssh/authorized_keys", paths.peer_file()}) {
-        if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove " + path, errno);
-    }
-    return config::write_atomically(paths.node_file(), single->text, 0644);
+    const auto written = config::write_atomically(paths.node_file(), single->text, 0644);
+    // The next pair has a secret that this peer does not know.
+    if (written) ::unlink(heartbeat_key_path(paths.state_dir).c_str());
+    return written;
 }
 
 Result<KeyRing> key_for_pair(const config::Paths& paths) {

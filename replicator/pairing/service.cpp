@@ -1,5 +1,6 @@
 #include "replicator/pairing/service.hpp"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -7,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "lbcluster/bus/request.hpp"
 #include "replicator/core/pairing.hpp"
 #include "replicator/pairing/local.hpp"
 #include "replicator/pairing/node_text.hpp"
@@ -217,6 +219,14 @@ Answer PairingService::Call::check() {
     return frame;
 }
 
+// As its own heartbeatd says; without one it serves nobody.
+bool serves(const config::Paths& paths) {
+    const auto items = bus::fetch(paths.socket_of("heartbeatd"), "node", 1s);
+    if (!items) return false;
+    return std::any_of(items->begin(), items->end(),
+                       [](const bus::Item& item) { return item.has_node() && item.node().activity() == "active"; });
+}
+
 Answer PairingService::Call::end(const replica::Unpair& asked) {
     const auto node = look_at_node(paths_);
     if (!node) return node.error();
@@ -225,6 +235,10 @@ Answer PairingService::Call::end(const replica::Unpair& asked) {
     if (node->paired_with.empty()) return frame;  // done already
     if (node->cluster_id != asked.cluster_id()) {
         return Error{node->name + " is paired with " + node->paired_with + ", not with " + asked.node(), "", EPERM};
+    }
+    if (asked.clear() && serves(paths_)) {
+        return Error{node->name + " serves the floating IPs just now, so it is not cleared",
+                     "run 'lbcluster unpair' there; or make the other node active first", EPERM};
     }
     const auto done = end_pair(paths_, asked.clear(), "pairing by " + asked.node());
     if (!done) return done.error();

@@ -404,7 +404,8 @@ long Session::read_channel(LIBSSH2_CHANNEL* channel, char* space, std::size_t si
     const auto got = libssh2_channel_read(channel, space, size);
     if (got != 0 && got != LIBSSH2_ERROR_EAGAIN) return static_cast<long>(got);
     std::array<char, 1024> text{};
-    for (;;) {
+    constexpr int reads_max = 64;  // who never ends to speak there does not keep us
+    for (int i = 0; i < reads_max; ++i) {
         const auto said = libssh2_channel_read_stderr(channel, text.data(), text.size());
         if (said <= 0) break;
         const std::size_t space_left = said_bytes_max - std::min(said_bytes_max, ending_.stderr_text.size());

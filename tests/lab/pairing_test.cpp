@@ -416,9 +416,36 @@ TEST_F(Pairing, UnpairWhenThePeerIsGone) {
     pair().power_off("lb2");
     const Outcome outcome = pair().cli("lb1", {"unpair"}, 60s);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
-    EXPECT_THAT(outcome.out, HasSubstr("run 'lbcluster unpair' there"));
-    EXPECT_TRUE(
-        wait_until([&] { return lab_.holds("lb1", "10.77.0.210") && pair().activity("lb1") == "active"; }, 10s));
+    EXPECT_THAT(outcome.out, HasSubstr("run 'lbcluster unpair --clear' there"));
+    const auto lb1_serves = [&] { return lab_.holds("lb1", "10.77.0.210") && pair().activity("lb1") == "active"; };
+    EXPECT_TRUE(wait_until(lb1_serves, 10s));
+    // Back again, it does not know who serves: not for the command to guess.
+    pair().start("lb2");
+    pair().replicatord("lb2").start();
+    ASSERT_TRUE(
+        wait_until([&] { return !pair().activity("lb2").empty() && pair().activity("lb2") != "starting"; }, 10s));
+    EXPECT_EQ(pair().cli("lb2", {"unpair"}, 60s).exit_code, 5);
+    EXPECT_NE(state_file("lb2", "peer.yaml"), "");
+    const Outcome cleared = pair().cli("lb2", {"unpair", "--clear"}, 60s);
+    EXPECT_EQ(cleared.exit_code, 0) << cleared.out << cleared.err;
+    EXPECT_THAT(file("lb2", "cluster.yaml"), Not(HasSubstr("web")));
+    EXPECT_THAT(file("lb1", "cluster.yaml"), HasSubstr("web"));
+    EXPECT_FALSE(lab_.holds("lb2", "10.77.0.210"));
+    EXPECT_TRUE(lb1_serves());
+}
+
+// Who serves is never cleared, whatever the other node believes.
+TEST_F(Pairing, UnpairDoesNotClearTheNodeThatServes) {
+    begin_apart();
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(pair_up().exit_code, 0);
+    expect_paired();
+    EXPECT_EQ(pair().daemon("lb2").stop(), 0);
+    EXPECT_EQ(pair().cli("lb2", {"unpair"}, 60s).exit_code, 5) << "without heartbeatd nothing is known";
+    const Outcome kept = pair().cli("lb2", {"unpair", "--keep"}, 60s);
+    EXPECT_THAT(kept.out, HasSubstr("lb1 serves the floating IPs just now")) << kept.err;
+    EXPECT_THAT(file("lb1", "cluster.yaml"), HasSubstr("web"));
+    EXPECT_TRUE(lab_.holds("lb1", "10.77.0.210"));
 }
 
 // The peer's machine was replaced behind our back: its key is another one, and nothing is sent there.
