@@ -351,6 +351,12 @@ TEST_F(Pairing, TheAccountCanDoNothingElse) {
         EXPECT_EQ(got.out, "") << words;
     }
     EXPECT_EQ(run(nullptr, {"/run/lbcluster-peer"}, "id\n", {}, 5s).exit_code, 5) << "no interactive shell";
+    // A call that is not the beginning of a pairing (PairCheck, without fields) is answered to the key only.
+    const std::string pair_check("\0\0\0\3\x92\3\0", 7);
+    auto environment = pair().environment("lb2");
+    EXPECT_EQ(run(nullptr, {"/run/lbcluster-peer", "-c", "lbcluster replica"}, pair_check, environment, 5s).out, "");
+    environment.push_back("SSH_ORIGINAL_COMMAND=");
+    EXPECT_NE(run(nullptr, {"/run/lbcluster-peer", "-c", "lbcluster replica"}, pair_check, environment, 5s).out, "");
 }
 
 // Part 5 of RE-1: the key of the heartbeats changes while they go on; also after a rotation that was broken off.
