@@ -222,6 +222,13 @@ std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& serv
     return out;
 }
 
+// Of several ports it is the one that the client came to. A single one is named: who is sent here by another service's
+// route, or by the PROXY protocol, came to another port.
+std::string place_of(const ProxyServiceSpec& service, const ServerSpec& server) {
+    const bool single = server.port == 0 && service.ports.size() == 1;
+    return proxy_place_of(server.address, single ? service.ports.front() : server.port);
+}
+
 void render_fallback(const ProxySpec& spec, const ProxyPlace& place, const ProxyServiceSpec& service,
                      ProxyWriter& out) {
     const FallbackSpec& fallback = service.fallback;
@@ -238,7 +245,7 @@ void render_fallback(const ProxySpec& spec, const ProxyPlace& place, const Proxy
         case FallbackSpec::Kind::server:
             for (const ServerSpec& one : service.servers) {
                 if (one.label != fallback.server) continue;
-                where = proxy_place_of(one.address, one.port) + server_options(place, service, one.address);
+                where = place_of(service, one) + server_options(place, service, one.address);
             }
             break;
     }
@@ -259,7 +266,7 @@ void render_backend(const ProxySpec& spec, const ProxyPlace& place, const ProxyS
     render_persistence(spec, service, out);
     render_manual(service.backend_lines, out);
     for (const ServerSpec& server : service.servers) {
-        std::string line = "server " + server.label + " " + proxy_place_of(server.address, server.port);
+        std::string line = "server " + server.label + " " + place_of(service, server);
         line += server_options(place, service, server.address);
         if (!service.cookie.empty()) line += " cookie " + server.label;
         if (server.max_connections != 0) line += " maxconn " + std::to_string(server.max_connections);

@@ -298,6 +298,9 @@ void check_routes(const ClusterConfig& cluster, const Reporter& report) {
                 report.error(path, "is the service itself", "what no route fits is its own anyway");
             } else if (!is_http(*target->second)) {
                 report.error(path, "'" + label + "' is not of layer 7 with mode: http", "");
+            } else if (target->second->ports_size() > 1) {
+                report.error(path, "'" + label + "' has several ports, so its servers' is not known",
+                             "make one service a port");
             } else if (!is_on(*target->second) && is_on(service)) {
                 report.error(path, "'" + label + "' is disabled", "enable it, or remove the route");
             }

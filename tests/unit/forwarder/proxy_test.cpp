@@ -358,8 +358,8 @@ backend rdp
     tcp-request inspect-delay 5s
     tcp-request content accept if RDP_COOKIE
     stick on req.rdp_cookie(mstshash)
-    server s1 ipv4@10.0.0.1 send-proxy ssl verify none disabled
-    server :fallback ipv4@10.0.0.1 send-proxy ssl verify none backup non-stick disabled
+    server s1 ipv4@10.0.0.1:3389 send-proxy ssl verify none disabled
+    server :fallback ipv4@10.0.0.1:3389 send-proxy ssl verify none backup non-stick disabled
 frontend ssl
     mode tcp
     bind ipv4@10.0.0.100:443 transparent
@@ -377,7 +377,7 @@ backend ssl
     tcp-response content accept if lbcluster:serverhello
     stick on req.payload_lv(43,1) if lbcluster:clienthello
     stick store-response res.payload_lv(43,1) if lbcluster:serverhello
-    server s1 ipv4@10.0.0.1 disabled
+    server s1 ipv4@10.0.0.1:443 disabled
 frontend own
 
 mode http
