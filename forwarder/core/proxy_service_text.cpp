@@ -169,6 +169,8 @@ void render_persistence(const ProxySpec& spec, const ProxyServiceSpec& service, 
             out.line("acl lbcluster:serverhello res.ssl_hello_type 2");
             out.line("tcp-request inspect-delay 5s");
             out.line("tcp-request content accept if lbcluster:clienthello");
+            // The manual has none for responses. Without it they are looked at before the server has said anything.
+            out.line("tcp-response inspect-delay 5s");
             out.line("tcp-response content accept if lbcluster:serverhello");
             out.line("stick on req.payload_lv(43,1) if lbcluster:clienthello");
             out.line("stick store-response res.payload_lv(43,1) if lbcluster:serverhello");

@@ -221,6 +221,15 @@ TEST_F(ProxyFeatures, TlsEndsHereWithTheCertificateThatIsAskedFor) {  // L7-3
     const Outcome through = curl({"--tls-max", "1.2", "--cacert", pem("a"), "--resolve",
                                   "a.example.org:443:10.77.0.212", "https://a.example.org/"});
     EXPECT_THAT(through.out, HasSubstr("HTTP/2 200")) << through.err;
+    const std::vector<std::string> without_tickets{"openssl", "s_client", "-no_ticket",
+                                                   "-tls1_2", "-connect", "10.77.0.212:443"};
+    const std::string said = run(&lab_.host("client"), without_tickets, "Q\n").out;
+    const std::size_t id = said.find("Session-ID: ");
+    ASSERT_NE(id, std::string::npos) << said;
+    const std::string table =
+        run(nullptr, {"socat", "-t", "2", "-", "UNIX:" + pair().run_dir("lb1") + "/haproxy.sock"}, "show table pass\n")
+            .out;
+    EXPECT_THAT(table, HasSubstr("key=" + said.substr(id + 12, 64)));
     // Another certificate is taken up, a wrong one is refused and costs nothing.
     const std::string old = must_run(nullptr, {"cat", pem("a")});
     certify("a");
@@ -302,6 +311,94 @@ TEST_F(ProxyFeatures, ClientsAreKnownByWhatTheApplicationSays) {  // L7-2
         for (int i = 0; i < 3; ++i) EXPECT_EQ(log_in(user), host) << user;
     }
     EXPECT_EQ(hosts, (std::set<std::string>{"rs1", "rs2"}));
+}
+
+// The guides' services as packaging/examples has them; their addresses are the lab's.
+class Guides : public PairTest {
+  protected:
+    void serve(const std::string& example, const std::map<std::string, std::string>& addresses, std::size_t count) {
+        PairSpec spec;
+        spec.single = true;
+        spec.more = must_run(nullptr, {"cat", LAB_EXAMPLES "/" + example});
+        for (const auto& [theirs, ours] : addresses) {
+            for (std::size_t at = 0; (at = spec.more.find(theirs, at)) != std::string::npos; at += ours.size())
+                spec.more.replace(at, theirs.size(), ours);
+        }
+        make(spec);
+        pair().start("lb1");
+        pair().healthd("lb1").start();
+        pair().forwarderd("lb1").start();
+        ASSERT_TRUE(pair().wait_settled("lb1"));
+        const auto served = [&] {
+            const Json all = pair().status("lb1")["services"];
+            std::size_t found = 0;
+            for (std::size_t i = 0; i < all.size(); ++i) {
+                found += all[i]["forwarding"]["state"].text() == "served" ? 1 : 0;
+                const Json servers = all[i]["servers"];
+                for (std::size_t s = 0; s < servers.size(); ++s) {
+                    const std::string health = servers[s]["health"].text();
+                    if (health != "up" && health != "standby") return false;
+                }
+            }
+            return all.size() == count && found == count;
+        };
+        ASSERT_TRUE(wait_until(served, 30s, 50ms)) << pair().cli("lb1", {"status"}).out << pair().log("lb1");
+    }
+    void TearDown() override {
+        if (pair_) static_cast<void>(pair().forwarderd("lb1").stop());
+        PairTest::TearDown();
+    }
+    std::string ask(const std::string& address, const std::string& port, const std::string& from = "client") {
+        return run(&lab_.host(from), {"curl", "-s", "--max-time", "5", "http://" + address + ":" + port + "/"}).out;
+    }
+};
+
+TEST_F(Guides, Dynamyx) {
+    Backend rs1(lab_.host("rs1"), 443);
+    Backend rs2(lab_.host("rs2"), 443);
+    rs1.answer(200, "rs1");
+    rs2.answer(200, "rs2");
+    for (const std::string host : {"rs1", "rs2"}) Backend::redirect(lab_.host(host), 9001, 9001, 443);
+    serve("dynamyx.yaml",
+          {{"192.168.86.177", "10.77.0.210"},
+           {"192.168.86.166", "10.77.0.211"},
+           {"192.168.86.50", "10.77.0.21"},
+           {"192.168.86.51", "10.77.0.22"}},
+          2);
+    std::set<std::string> archives;
+    const std::string first = ask("10.77.0.210", "443");
+    EXPECT_THAT(first, StartsWith("rs"));
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_EQ(ask("10.77.0.210", "443"), first);  // by its address
+        archives.insert(ask("10.77.0.211", "9001"));
+    }
+    EXPECT_EQ(archives, (std::set<std::string>{"rs1", "rs2"}));
+}
+
+TEST_F(Guides, Papercut) {
+    Backend rs1(lab_.host("rs1"), 9191);
+    Backend rs2(lab_.host("rs2"), 9191);
+    rs1.answer(200, "rs1");
+    rs2.answer(503, "rs2");  // the application server that waits
+    for (const std::string host : {"rs1", "rs2"}) {
+        for (const std::uint16_t port : {9192, 9193, 445, 53, 9163, 9164})
+            Backend::redirect(lab_.host(host), port, port, 9191);
+    }
+    serve("papercut-l7.yaml",
+          {{"172.24.11.38", "10.77.0.210"},
+           {"172.24.11.36", "10.77.0.21"},
+           {"172.24.11.37", "10.77.0.22"},
+           {"172.24.11.39", "10.77.0.21"},
+           {"172.24.11.40", "10.77.0.22"}},
+          3);
+    for (const std::string port : {"9191", "9192", "9193"}) {
+        for (int i = 0; i < 4; ++i) EXPECT_EQ(ask("10.77.0.210", port), "rs1");
+    }
+    for (const std::string port : {"445", "53", "9163", "9164"}) {
+        std::set<std::string> hosts;
+        for (int i = 0; i < 8; ++i) hosts.insert(ask("10.77.0.210", port));
+        EXPECT_EQ(hosts, (std::set<std::string>{"rs1", "rs2"})) << port;
+    }
 }
 
 }  // namespace

@@ -374,6 +374,7 @@ backend ssl
     acl lbcluster:serverhello res.ssl_hello_type 2
     tcp-request inspect-delay 5s
     tcp-request content accept if lbcluster:clienthello
+    tcp-response inspect-delay 5s
     tcp-response content accept if lbcluster:serverhello
     stick on req.payload_lv(43,1) if lbcluster:clienthello
     stick store-response res.payload_lv(43,1) if lbcluster:serverhello
