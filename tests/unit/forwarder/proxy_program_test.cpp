@@ -179,6 +179,17 @@ TEST_F(ProxyProgram, TellsWhatItDoesNotTake) {
     const auto done = check(text.loaded({}));
     ASSERT_FALSE(done.ok());
     EXPECT_THAT(text.explain(done.error().message), testing::StartsWith("service 'web': balance only supports"));
+    // What somebody wrote by hand is told by its place.
+    spec.services[0].balance = "leastconn";
+    spec.services[0].backend_lines = {{"nonsense 1", "files/haproxy/own line 7"}};
+    spec.additions = {{"frontend own", "files/haproxy/additions.cfg line 1"},
+                      {"mode nonsense", "files/haproxy/additions.cfg line 2"}};
+    const ProxyText other = render_proxy(spec, {folder_, "", "", 1000});
+    const auto refused = check(other.loaded({}));
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(other.explain(refused.error().message),
+                testing::HasSubstr("files/haproxy/own line 7: unknown keyword"));
+    EXPECT_THAT(other.explain(refused.error().message), testing::HasSubstr("files/haproxy/additions.cfg line 2: "));
 }
 
 }  // namespace
