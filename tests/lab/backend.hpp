@@ -40,7 +40,7 @@ class Backend {
     void behave(Conduct conduct);
     // Implies Conduct::answer. `more`: further header lines, each with its line end.
     void answer(unsigned status, const std::string& body = "OK", const std::string& more = "");
-    void greet(const std::string& text);                           // implies Conduct::greet
+    void greet(const std::string& text);  // implies Conduct::greet
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;
