@@ -46,7 +46,12 @@ Result<config::LoadResult> load_file(const Context& context, const std::string& 
         return config::load_texts(*text, cluster ? *cluster : "{}", "cluster.yaml", facts);
     }
     const auto node = config::read_text(context.paths.node_file());
-    return config::load_texts(node ? std::optional<std::string>(*node) : std::nullopt, *text, file, facts);
+    auto loaded = config::load_texts(node ? std::optional<std::string>(*node) : std::nullopt, *text, file, facts);
+    // It would come into force with the files that are there.
+    auto files = config::read_files(context.paths.config_dir);
+    if (!files) return files.error();
+    config::take_files(loaded, std::move(*files));
+    return loaded;
 }
 
 void check(Context& context, const std::optional<std::string>& file) {

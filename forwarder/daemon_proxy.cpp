@@ -53,7 +53,7 @@ void Daemon::open_proxy() {
 
 // With every configuration that comes into force.
 void Daemon::configure_proxy() {
-    ProxySpec spec = make_proxy_spec(setup_.cluster, setup_.node_config, setup_.page);
+    ProxySpec spec = make_proxy_spec(setup_.cluster, setup_.node_config, setup_.page, setup_.files);
     proxy_core_.configure(std::move(spec), realtime_ms_now());
     if (healthd_) {
         for (const auto& [key, item] : healthd_->state()) on_health(item);
@@ -64,7 +64,8 @@ void Daemon::configure_proxy() {
     place.run_dir = paths_.run_dir;
     if (has_proxy_user()) place.user = place.group = "haproxy";
     place.connections_max = proxy_connections_max();
-    ProxyWanted wanted{render_proxy(proxy_core_.spec(), place), proxy_core_.spec().page};
+    ProxyWanted wanted{render_proxy(proxy_core_.spec(), place), proxy_core_.spec().page,
+                       proxy_certificate_files(proxy_core_.spec())};
     haproxy_->want(std::move(wanted), proxy_core_.states());
 }
 

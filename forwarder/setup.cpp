@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lbcluster/config/manual.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
 
@@ -143,6 +144,77 @@ milliseconds time_of(const google::protobuf::Duration& given) {
     return milliseconds(given.seconds() * 1000 + given.nanos() / 1000000);
 }
 
+TlsSpec tls_of(const config::VirtualService& service) {
+    const config::Tls& given = service.tls();
+    TlsSpec out;
+    out.certificates.assign(given.certificates().begin(), given.certificates().end());
+    if (given.has_min_version()) out.min_version = config::written_text(given.min_version());
+    out.http2 = service.mode() == config::MODE_HTTP && (!given.has_http2() || given.http2());
+    out.redirect_http = given.redirect_http();
+    out.reencrypt = given.reencrypt();
+    out.server_ca = given.server_ca();
+    out.server_name = given.server_name();
+    return out;
+}
+
+void keep_by(const config::Persistence& given, ProxyServiceSpec& out) {
+    const auto take = [&](KeepBy by, const auto& one) {
+        out.keep_by = by;
+        if (one.has_timeout()) out.keep_timeout = time_of(one.timeout());
+    };
+    if (given.has_rdp_cookie()) take(KeepBy::rdp, given.rdp_cookie());
+    if (given.has_ssl_id()) take(KeepBy::ssl_id, given.ssl_id());
+    if (!given.has_cookie()) return;
+    const std::string name = given.cookie().has_name() ? given.cookie().name() : "SERVERID";
+    if (given.cookie().existing()) {
+        take(KeepBy::cookie, given.cookie());
+        out.keep_cookie = name;
+    } else {
+        out.cookie = name;
+    }
+}
+
+void http_rules(const config::VirtualService& service, ProxyServiceSpec& out) {
+    for (const config::HeaderRule& rule : service.headers()) {
+        const auto action = rule.action() == config::HEADER_ACTION_ADD      ? HeaderSpec::Action::add
+                            : rule.action() == config::HEADER_ACTION_DELETE ? HeaderSpec::Action::remove
+                                                                            : HeaderSpec::Action::set;
+        out.headers.push_back({rule.in() == config::HEADER_SIDE_RESPONSE, action, rule.name(), rule.value()});
+    }
+    for (const config::RewriteRule& rule : service.rewrite()) out.rewrite.push_back({rule.path(), rule.to()});
+    for (const config::Route& route : service.routes()) {
+        out.routes.push_back(
+            {{route.host().begin(), route.host().end()}, {route.path().begin(), route.path().end()}, route.service()});
+    }
+    out.compression = service.compression();
+}
+
+std::vector<ManualLine> known_by_place(const std::vector<config::NumberedLine>& lines, const std::string& file) {
+    std::vector<ManualLine> out;
+    for (const config::NumberedLine& one : lines) {
+        out.push_back({one.text, "files/" + file + " line " + std::to_string(one.number)});
+    }
+    return out;
+}
+
+// What of the files the service needs.
+void take_files(const config::VirtualService& service, const std::map<std::string, std::string>& files,
+                ProxyServiceSpec& out, std::map<std::string, std::string>& certificates) {
+    const auto need = [&](const std::string& name) {
+        const auto found = files.find(config::certificate_folder + name);
+        if (found != files.end()) certificates.emplace(name, found->second);
+    };
+    for (const std::string& name : out.tls.certificates) need(name);
+    if (!out.tls.server_ca.empty()) need(out.tls.server_ca);
+    if (!service.has_manual()) return;
+    const std::string file = config::manual_folder + service.manual();
+    const auto found = files.find(file);
+    if (found == files.end()) return;
+    const config::ManualPiece piece = config::parse_manual(found->second);
+    out.frontend_lines = known_by_place(piece.frontend, file);
+    out.backend_lines = known_by_place(piece.backend, file);
+}
+
 ProxyServiceSpec proxy_service_of(const config::ClusterConfig& cluster, const config::VirtualService& service,
                                   const IpAddress& address) {
     ProxyServiceSpec out;
@@ -154,13 +226,19 @@ ProxyServiceSpec proxy_service_of(const config::ClusterConfig& cluster, const co
     out.http = service.mode() == config::MODE_HTTP;
     out.balance = config::written_text(config::scheduler_of(service));
     out.persistence = persistence_of(service, address.is_v6());
-    if (service.persistence().has_cookie()) {
-        const config::CookiePersistence& cookie = service.persistence().cookie();
-        out.cookie = cookie.has_name() ? cookie.name() : "SERVERID";
-    }
+    keep_by(service.persistence(), out);
     if (service.timeouts().has_client()) out.client_timeout = time_of(service.timeouts().client());
     if (service.timeouts().has_server()) out.server_timeout = time_of(service.timeouts().server());
     out.forwarded_for = out.http && (!service.has_forwarded_for() || service.forwarded_for());
+    if (service.timeouts().has_connect()) out.connect_timeout = time_of(service.timeouts().connect());
+    if (service.timeouts().has_queue()) out.queue_timeout = time_of(service.timeouts().queue());
+    if (service.has_tls()) out.tls = tls_of(service);
+    out.accept_proxy = service.proxy_protocol().accept();
+    if (service.proxy_protocol().has_send()) {
+        out.send_proxy = service.proxy_protocol().send() == config::PROXY_PROTOCOL_VERSION_V1 ? 1 : 2;
+    }
+    if (const auto source = IpAddress::parse(service.source())) out.source = *source;
+    http_rules(service, out);
     out.max_connections = service.max_connections();
     out.fallback = fallback_of(cluster, service);
     for (const config::RealServer* server : config::servers_of(service)) {
@@ -180,6 +258,10 @@ Setup make_setup(const config::LoadResult& loaded) {
     out.digest = loaded.digest;
     out.node_config = loaded.effective_node;
     out.cluster = loaded.effective_cluster;
+    for (const auto& [name, bytes] : loaded.files) {
+        if (name.starts_with(config::manual_folder) || name.starts_with(config::certificate_folder))
+            out.files.emplace(name, bytes);
+    }
     return out;
 }
 
@@ -200,8 +282,8 @@ Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& n
     return out;
 }
 
-ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
-                          const std::string& page) {
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const std::string& page,
+                          const std::map<std::string, std::string>& files) {
     ProxySpec out;
     out.page = page.empty() ? plain_page : page;
     for (const config::VirtualService& service : cluster.virtual_services()) {
@@ -209,10 +291,24 @@ ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::No
         if (!is_on(service) || !address) continue;
         if (config::is_layer7(service)) {
             out.services.push_back(proxy_service_of(cluster, service, *address));
+            take_files(service, files, out.services.back(), out.certificates);
         } else if (service.fallback().page()) {
             const ServiceSpec layer4 = service_of(cluster, service, *address);
             out.page_places.push_back({layer4.label, *address, layer4.traffic.ports});
         }
+    }
+    const config::Layer7& layer7 = cluster.layer7();
+    if (layer7.has_peers_port()) out.peers_port = static_cast<std::uint16_t>(layer7.peers_port());
+    if (layer7.has_page_port()) out.page_port = static_cast<std::uint16_t>(layer7.page_port());
+    if (layer7.has_statistics()) {
+        out.statistics = StatisticsSpec{7777, layer7.statistics().user(), layer7.statistics().password()};
+        if (layer7.statistics().has_port())
+            out.statistics->port = static_cast<std::uint16_t>(layer7.statistics().port());
+    }
+    const auto additions = files.find(config::additions_file);
+    if (additions != files.end()) {
+        std::optional<config::NumberedLine> refused;
+        out.additions = known_by_place(config::parse_additions(additions->second, refused), config::additions_file);
     }
     for (const config::Link& link : node.links()) {
         const auto local = IpAddress::parse(link.local());

@@ -35,15 +35,16 @@ struct Setup {
     std::string digest;  // hex
     config::NodeConfig node_config;
     config::ClusterConfig cluster;
-    std::string page;  // CONFIG_DIR/files/fallback.html; empty: there is none
+    std::string page;                          // CONFIG_DIR/files/fallback.html; empty: there is none
+    std::map<std::string, std::string> files;  // below CONFIG_DIR/files those that services of layer 7 need
 };
 
 // `loaded` must be ok().
 Setup make_setup(const config::LoadResult& loaded);
 Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const NodeFacts& facts);
-// `page`: HTML; empty: a plain one.
-ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node,
-                          const std::string& page);
+// `page`: HTML; empty: a plain one. `files`: what services name, path below CONFIG_DIR/files -> bytes.
+ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::NodeConfig& node, const std::string& page,
+                          const std::map<std::string, std::string>& files = {});
 Verdict verdict_of(const bus::ServerHealth& health);
 
 }  // namespace lbcluster::forward

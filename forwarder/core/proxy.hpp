@@ -27,6 +27,49 @@
 
 namespace lbcluster::forward {
 
+struct TlsSpec {
+    std::vector<std::string> certificates;  // names of files; none: not terminated here
+    std::string min_version = "1.2";
+    bool http2 = false;
+    bool redirect_http = false;
+    bool reencrypt = false;
+    std::string server_ca;  // name of a file; empty: not verified
+    std::string server_name;
+    bool operator==(const TlsSpec&) const = default;
+};
+
+// The same client to the same server by what the application or the protocol says.
+enum class KeepBy { nothing, cookie, rdp, ssl_id };
+
+struct HeaderSpec {
+    enum class Action { set, add, remove };
+    bool response = false;
+    Action action = Action::set;
+    std::string name;
+    std::string value;  // with ${...}
+    bool operator==(const HeaderSpec&) const = default;
+};
+
+struct RewriteSpec {
+    std::string path;
+    std::string to;
+    bool operator==(const RewriteSpec&) const = default;
+};
+
+struct RouteSpec {
+    std::vector<std::string> hosts;
+    std::vector<std::string> paths;
+    std::string service;
+    bool operator==(const RouteSpec&) const = default;
+};
+
+// A line of a file of somebody's own. `place`: file and line, for people.
+struct ManualLine {
+    std::string text;
+    std::string place;
+    bool operator==(const ManualLine&) const = default;
+};
+
 struct ProxyServiceSpec {
     std::string label;
     IpAddress address;
@@ -35,9 +78,24 @@ struct ProxyServiceSpec {
     std::string balance = "leastconn";       // our word: leastconn roundrobin static first source uri header
     std::optional<Persistence> persistence;  // by source address
     std::string cookie;                      // by an inserted cookie of this name; empty: not
+    KeepBy keep_by = KeepBy::nothing;
+    std::string keep_cookie;  // the application's
+    milliseconds keep_timeout{1800000};
     milliseconds client_timeout{43000};
     milliseconds server_timeout{45000};
+    milliseconds connect_timeout{4000};
+    milliseconds queue_timeout{4000};
     bool forwarded_for = false;
+    TlsSpec tls;
+    bool accept_proxy = false;
+    unsigned send_proxy = 0;          // version of the PROXY protocol; 0: none
+    std::optional<IpAddress> source;  // servers are asked from it
+    std::vector<HeaderSpec> headers;
+    std::vector<RewriteSpec> rewrite;
+    std::vector<RouteSpec> routes;
+    bool compression = false;
+    std::vector<ManualLine> frontend_lines;
+    std::vector<ManualLine> backend_lines;
     std::uint32_t max_connections = 0;  // 0: no limit of its own
     FallbackSpec fallback;              // its method does not matter
     std::vector<ServerSpec> servers;
@@ -59,11 +117,23 @@ struct PagePlace {
     bool operator==(const PagePlace&) const = default;
 };
 
+struct StatisticsSpec {
+    std::uint16_t port = 7777;
+    std::string user;
+    std::string password;
+    bool operator==(const StatisticsSpec&) const = default;
+};
+
 struct ProxySpec {
     std::vector<ProxyServiceSpec> services;  // enabled
     std::optional<ProxyPeers> peers;
     std::string page;  // HTML of the fallback page
     std::vector<PagePlace> page_places;
+    std::uint16_t peers_port = 7778;
+    std::uint16_t page_port = 9081;
+    std::optional<StatisticsSpec> statistics;
+    std::map<std::string, std::string> certificates;  // those that are used: name -> PEM
+    std::vector<ManualLine> additions;
 
     [[nodiscard]] bool empty() const { return services.empty() && page_places.empty(); }
     bool operator==(const ProxySpec&) const = default;
@@ -88,7 +158,6 @@ struct ProxyServicePlan {
 
 // Of a label no server can have: it names the fallback in HAProxy.
 inline constexpr const char* proxy_fallback_name = ":fallback";
-inline constexpr std::uint16_t proxy_page_port = 9081;
 
 // `static` has its weights in the text: HAProxy does not change them while it runs.
 inline bool has_fixed_weights(const ProxyServiceSpec& service) { return service.balance == "static"; }

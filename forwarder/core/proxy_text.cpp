@@ -4,64 +4,15 @@
 #include <array>
 #include <charconv>
 
+#include "forwarder/core/proxy_writer.hpp"
+
 namespace lbcluster::forward {
 
 namespace {
 
 constexpr std::size_t explanation_bytes_max = 1000;
-constexpr const char* peers_name = "lbcluster:peers";
-constexpr std::uint16_t peers_port = 7778;
 
-std::string ms(milliseconds time) { return std::to_string(time.count()) + "ms"; }
-
-// [addresses] in brackets are read with or without a port.
-std::string place_of(const IpAddress& address, std::uint16_t port) {
-    std::string out = address.is_v6() ? "ipv6@[" + address.to_string() + "]" : "ipv4@" + address.to_string();
-    if (port != 0) out += ":" + std::to_string(port);
-    return out;
-}
-
-std::string balance_of(const std::string& word) {
-    if (word == "static") return "static-rr";
-    if (word == "header") return "hdr(Host)";
-    return word;
-}
-
-// With these a server that comes or goes moves few clients, and weights can change while HAProxy runs.
-bool hashes(const std::string& word) { return word == "source" || word == "uri" || word == "header"; }
-
-std::string hex(std::uint64_t number) {
-    std::array<char, 16> out{};
-    return {out.data(), std::to_chars(out.data(), out.data() + out.size(), number, 16).ptr};
-}
-
-class Writer {
-  public:
-    void section(const std::string& head, std::string owner) {
-        owner_ = std::move(owner);
-        text_.lines.push_back({head, owner_, std::nullopt});
-    }
-    void line(const std::string& text) { line(text, owner_); }
-    void line(const std::string& text, const std::string& owner) {
-        text_.lines.push_back({"    " + text, owner, std::nullopt});
-    }
-    void server(const std::string& text, ProxyServerName name) {
-        const std::string owner = "server '" + name.second + "' of " + owner_;
-        text_.lines.push_back({"    " + text, owner, std::move(name)});
-    }
-    ProxyText finish() {
-        std::string structure;
-        for (const ProxyLine& one : text_.lines) structure += one.text + "\n";
-        text_.hash = hex(stable_hash(structure));
-        return std::move(text_);
-    }
-
-  private:
-    ProxyText text_;
-    std::string owner_;
-};
-
-void render_global(const ProxySpec& spec, const ProxyPlace& place, Writer& out) {
+void render_global(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
     out.section("global", "");
     out.line("description");  // loaded() puts the hash there
     out.line("maxconn " + std::to_string(place.connections_max));
@@ -74,8 +25,17 @@ void render_global(const ProxySpec& spec, const ProxyPlace& place, Writer& out) 
     if (!place.user.empty()) out.line("user " + proxy_word(place.user));
     if (!place.group.empty()) out.line("group " + proxy_word(place.group));
     if (spec.peers) out.line("localpeer " + spec.peers->local.to_string());
+    if (!spec.certificates.empty()) {
+        out.line("tune.ssl.default-dh-param 2048");
+        // A list of certificates names them as they are here. Nothing beside them is looked for.
+        out.line("crt-base " + proxy_word(proxy_certificates_path(place.run_dir)));
+        out.line("ssl-load-extra-files none");
+        // They are read when the text is loaded.
+        for (const auto& [name, bytes] : spec.certificates) out.line("# " + name + " " + proxy_hex(stable_hash(bytes)));
+    }
     out.section("defaults", "");
     out.line("timeout connect 4s");
+    out.line("timeout queue 4s");
     out.line("timeout client 43s");
     out.line("timeout server 45s");
     // A connection that a server refuses goes to another one, before healthd has said anything.
@@ -83,101 +43,75 @@ void render_global(const ProxySpec& spec, const ProxyPlace& place, Writer& out) 
     out.line("option redispatch 1");
     if (!spec.peers) return;
     // Named by their addresses, as both nodes know those. The address may come later than HAProxy.
-    out.section(std::string("peers ") + peers_name, "the persistence tables between the nodes");
-    out.line("bind " + place_of(spec.peers->local, peers_port) + " transparent");
+    out.section(std::string("peers ") + proxy_peers_name, "the persistence tables between the nodes");
+    out.line("bind " + proxy_place_of(spec.peers->local, spec.peers_port) + " transparent");
     out.line("server " + spec.peers->local.to_string());
-    out.line("server " + spec.peers->peer.to_string() + " " + place_of(spec.peers->peer, peers_port));
+    out.line("server " + spec.peers->peer.to_string() + " " + proxy_place_of(spec.peers->peer, spec.peers_port));
 }
 
-void render_page(const ProxySpec& spec, const ProxyPlace& place, Writer& out) {
+void render_page(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
     const bool wanted = std::any_of(spec.services.begin(), spec.services.end(), [](const ProxyServiceSpec& one) {
         return one.fallback.kind == FallbackSpec::Kind::page;
     });
     if (!wanted && spec.page_places.empty()) return;
     out.section("frontend lbcluster:page", "the fallback page");
     out.line("mode http");
-    out.line("bind ipv4@*:" + std::to_string(proxy_page_port));
+    out.line("bind ipv4@*:" + std::to_string(spec.page_port));
     for (const PagePlace& one : spec.page_places) {
         for (const Ports& ports : one.ports) {
             const std::string last = ports.last == ports.first ? "" : "-" + std::to_string(ports.last);
-            out.line("bind " + place_of(one.address, ports.first) + last + " transparent",
+            out.line("bind " + proxy_place_of(one.address, ports.first) + last + " transparent",
                      "the fallback page of service '" + one.label + "'");
         }
     }
     out.line("timeout http-request 10s");
-    out.line("# " + hex(stable_hash(spec.page)));  // it is read when the text is loaded
+    out.line("# " + proxy_hex(stable_hash(spec.page)));  // it is read when the text is loaded
     out.line("http-request return status 503 content-type \"text/html; charset=utf-8\" file " +
              proxy_word(proxy_page_path(place.run_dir)));
 }
 
-void render_frontend(const ProxyServiceSpec& service, Writer& out) {
-    out.section("frontend " + service.label, "service '" + service.label + "'");
-    out.line(service.http ? "mode http" : "mode tcp");
-    for (const std::uint16_t port : service.ports) out.line("bind " + place_of(service.address, port) + " transparent");
-    if (service.max_connections != 0) out.line("maxconn " + std::to_string(service.max_connections));
-    out.line("timeout client " + ms(service.client_timeout));
-    // Somebody who never ends his request.
-    if (service.http) out.line("timeout http-request " + ms(std::min(service.client_timeout, milliseconds(10000))));
-    out.line("default_backend " + service.label);
+void render_statistics(const ProxySpec& spec, ProxyWriter& out) {
+    if (!spec.statistics) return;
+    const std::string port = std::to_string(spec.statistics->port);
+    out.section("frontend lbcluster:statistics", "layer7.statistics");
+    out.line("mode http");
+    out.line("bind ipv4@*:" + port);
+    out.line("bind ipv6@[::]:" + port + " v6only");
+    out.line("timeout http-request 10s");
+    out.line("stats enable");
+    out.line("stats uri /");
+    out.line("stats auth " + proxy_word(spec.statistics->user + ":" + spec.statistics->password));
 }
 
-void render_persistence(const ProxySpec& spec, const ProxyServiceSpec& service, Writer& out) {
-    if (!service.cookie.empty()) out.line("cookie " + service.cookie + " insert indirect nocache httponly");
-    if (!service.persistence) return;
-    const bool v6 = service.address.is_v6();
-    out.line(std::string("stick-table type ") + (v6 ? "ipv6" : "ip") + " size 1m expire " +
-             ms(service.persistence->timeout) + (spec.peers ? std::string(" peers ") + peers_name : ""));
-    const std::uint32_t bits = service.persistence->mask_bits;
-    const bool whole = bits == (v6 ? 128U : 32U);
-    out.line(whole ? "stick on src"
-                   : "stick on src,ipmask(" + std::string(v6 ? "32," : "") + std::to_string(bits) + ")");
-}
-
-void render_fallback(const ProxyServiceSpec& service, Writer& out) {
-    const FallbackSpec& fallback = service.fallback;
-    std::string place;
-    switch (fallback.kind) {
-        case FallbackSpec::Kind::none:
-            return;
-        case FallbackSpec::Kind::page:
-            place = "ipv4@127.0.0.1:" + std::to_string(proxy_page_port);
-            break;
-        case FallbackSpec::Kind::address:
-            place = place_of(fallback.address, fallback.port);
-            break;
-        case FallbackSpec::Kind::server:
-            for (const ServerSpec& one : service.servers) {
-                if (one.label == fallback.server) place = place_of(one.address, one.port);
-            }
-            break;
-    }
-    if (place.empty()) return;
-    out.server("server " + std::string(proxy_fallback_name) + " " + place + " backup non-stick",
-               {service.label, proxy_fallback_name});
-}
-
-void render_backend(const ProxySpec& spec, const ProxyServiceSpec& service, Writer& out) {
-    out.section("backend " + service.label, "service '" + service.label + "'");
-    out.line(service.http ? "mode http" : "mode tcp");
-    out.line("balance " + balance_of(service.balance));
-    if (hashes(service.balance)) out.line("hash-type consistent");
-    out.line("timeout server " + ms(service.server_timeout));
-    if (service.forwarded_for) out.line("option forwardfor");
-    render_persistence(spec, service, out);
-    for (const ServerSpec& server : service.servers) {
-        std::string line = "server " + server.label + " " + place_of(server.address, server.port);
-        if (!service.cookie.empty()) line += " cookie " + server.label;
-        if (server.max_connections != 0) line += " maxconn " + std::to_string(server.max_connections);
-        if (has_fixed_weights(service)) line += " weight " + std::to_string(server.weight);
-        out.server(line, {service.label, server.label});
-    }
-    render_fallback(service, out);
+// Whole sections of somebody's own, at the end; they are known by file and line.
+void render_additions(const ProxySpec& spec, ProxyWriter& out) {
+    for (const ManualLine& one : spec.additions) out.raw(one.text, one.place);
 }
 
 }  // namespace
 
+std::string proxy_hex(std::uint64_t number) {
+    std::array<char, 16> out{};
+    return {out.data(), std::to_chars(out.data(), out.data() + out.size(), number, 16).ptr};
+}
+
+std::string proxy_place_of(const IpAddress& address, std::uint16_t port) {
+    std::string out = address.is_v6() ? "ipv6@[" + address.to_string() + "]" : "ipv4@" + address.to_string();
+    if (port != 0) out += ":" + std::to_string(port);
+    return out;
+}
+
+ProxyText ProxyWriter::finish() {
+    std::string structure;
+    for (const ProxyLine& one : text_.lines) structure += one.text + "\n";
+    text_.hash = proxy_hex(stable_hash(structure));
+    return std::move(text_);
+}
+
 std::string proxy_socket_path(const std::string& run_dir) { return run_dir + "/haproxy.sock"; }
 std::string proxy_page_path(const std::string& run_dir) { return run_dir + "/haproxy-page.html"; }
+std::string proxy_certificates_path(const std::string& run_dir) { return run_dir + "/haproxy-certs"; }
+std::string proxy_certificate_list(const std::string& service) { return service + ":list"; }
 std::string proxy_description(const std::string& hash) { return "lbcluster " + hash; }
 
 std::string proxy_word(const std::string& text) {
@@ -190,14 +124,23 @@ std::string proxy_word(const std::string& text) {
 }
 
 ProxyText render_proxy(const ProxySpec& spec, const ProxyPlace& place) {
-    Writer out;
+    ProxyWriter out;
     render_global(spec, place, out);
     render_page(spec, place, out);
-    for (const ProxyServiceSpec& service : spec.services) {
-        render_frontend(service, out);
-        render_backend(spec, service, out);
-    }
+    render_statistics(spec, out);
+    for (const ProxyServiceSpec& service : spec.services) render_proxy_service(spec, place, service, out);
+    render_additions(spec, out);
     return out.finish();
+}
+
+std::map<std::string, std::string> proxy_certificate_files(const ProxySpec& spec) {
+    std::map<std::string, std::string> out = spec.certificates;
+    for (const ProxyServiceSpec& service : spec.services) {
+        if (service.tls.certificates.empty()) continue;
+        std::string& list = out[proxy_certificate_list(service.label)];
+        for (const std::string& name : service.tls.certificates) list += name + "\n";
+    }
+    return out;
 }
 
 std::string ProxyText::loaded(const ProxyStates& states) const {

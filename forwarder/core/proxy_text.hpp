@@ -5,10 +5,11 @@
 // so that the first request after a reload is served as the last one before. The structure's hash stands in `global`
 // as the description, so that a running HAProxy tells which one it has.
 //
-// A service LABEL is `frontend LABEL` and `backend LABEL`, a server is named as its label; labels have no ':', so names
-// of our own have one.
+// A service LABEL is `frontend LABEL` and `backend LABEL`, with `frontend LABEL:http` for who is sent to https; a
+// server is named as its label; labels have no ':', so names of our own have one.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -50,6 +51,11 @@ ProxyText render_proxy(const ProxySpec& spec, const ProxyPlace& place);
 
 std::string proxy_socket_path(const std::string& run_dir);
 std::string proxy_page_path(const std::string& run_dir);
+// Certificates that HAProxy reads, and for each service the list of its own (a list may be longer than a line).
+std::string proxy_certificates_path(const std::string& run_dir);
+std::string proxy_certificate_list(const std::string& service);
+// By name in that folder: what is in it.
+std::map<std::string, std::string> proxy_certificate_files(const ProxySpec& spec);
 // One word of a configuration line, whatever is in it.
 std::string proxy_word(const std::string& text);
 // As `show info` has it.

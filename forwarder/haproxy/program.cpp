@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -17,7 +18,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <vector>
+
+#include "forwarder/core/proxy_text.hpp"
+#include "lbcluster/config/load.hpp"
+#include "lbcluster/config/store.hpp"
 
 namespace lbcluster::forward {
 
@@ -168,6 +174,34 @@ ProxyProcess find_proxy(const ProxyFiles& files) {
 void reap(pid_t pid) {
     int status = 0;
     ::waitpid(pid, &status, WNOHANG);
+}
+
+Result<void> write_certificates(const ProxyFiles& files, const std::map<std::string, std::string>& certificates) {
+    if (certificates.empty()) return {};
+    const std::string folder = proxy_certificates_path(files.run_dir);
+    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return system_error("cannot make " + folder, errno);
+    for (const auto& [name, bytes] : certificates) {
+        const std::string path = folder + "/" + name;
+        const auto there = config::read_text(path);
+        if (there && *there == bytes) continue;
+        if (auto done = config::write_atomically(path, bytes, 0600); !done) return done;
+    }
+    return {};
+}
+
+Result<void> keep_certificates(const ProxyFiles& files, const std::map<std::string, std::string>& certificates) {
+    std::error_code error;
+    std::filesystem::directory_iterator folder(proxy_certificates_path(files.run_dir), error);
+    if (error) return {};  // there were none
+    std::vector<std::filesystem::path> going;
+    for (; folder != std::filesystem::directory_iterator(); folder.increment(error)) {
+        if (error) break;
+        if (!certificates.contains(folder->path().filename().string())) going.push_back(folder->path());
+    }
+    for (const std::filesystem::path& one : going) {
+        if (::unlink(one.c_str()) != 0) return system_error("cannot remove " + one.string(), errno);
+    }
+    return {};
 }
 
 std::string read_proxy_log(const ProxyFiles& files) {

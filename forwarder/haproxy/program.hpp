@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "lbcluster/base/result.hpp"
@@ -42,6 +43,11 @@ ProxyProcess find_proxy(const ProxyFiles& files);
 Result<ProxyProcess> watch_process(pid_t pid);
 // Of a child that has ended; of any other nothing happens.
 void reap(pid_t pid);
+// Certificates with their keys: the folder is for its owner only, and so is each file. Those that are as they shall be
+// are not touched.
+Result<void> write_certificates(const ProxyFiles& files, const std::map<std::string, std::string>& certificates);
+// All others go.
+Result<void> keep_certificates(const ProxyFiles& files, const std::map<std::string, std::string>& certificates);
 // The end of its log, at most 16 KiB.
 std::string read_proxy_log(const ProxyFiles& files);
 void empty_proxy_log(const ProxyFiles& files);

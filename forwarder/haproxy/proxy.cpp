@@ -248,9 +248,11 @@ Haproxy::Outcome Haproxy::check() {
     if (text.hash == checked_) co_return Result<void>{};
     const std::string loaded = text.loaded(states_);
     const std::string page = wanted_->page;
+    const auto certificates = wanted_->certificates;
     const ProxyFiles files = files_;
     const std::string program = program_;
-    const auto work = [files, program, loaded, page]() -> Result<void> {
+    const auto work = [files, program, loaded, page, certificates]() -> Result<void> {
+        if (auto done = write_certificates(files, certificates); !done) return done;
         if (auto done = config::write_atomically(proxy_page_path(files.run_dir), page, 0644); !done) return done;
         if (auto done = config::write_atomically(files.candidate(), loaded, 0600); !done) return done;
         auto done = check_proxy_file(program, files.candidate(), check_time);
@@ -278,6 +280,15 @@ Haproxy::Outcome Haproxy::write_files() {
     co_return co_await apart(blocking_, work);
 }
 
+// Keys stay no longer than HAProxy needs them.
+Haproxy::Outcome Haproxy::remove_old_certificates() {
+    if (!wanted_ || !loaded()) co_return Result<void>{};
+    const auto certificates = wanted_->certificates;
+    const ProxyFiles files = files_;
+    const auto work = [files, certificates] { return keep_certificates(files, certificates); };
+    co_return co_await apart(blocking_, work);
+}
+
 Haproxy::Outcome Haproxy::start_process() {
     const Result<void> checked = co_await check();
     if (!checked) co_return checked;
@@ -302,7 +313,9 @@ Haproxy::Outcome Haproxy::start_process() {
     ++counters_["proxy_starts"];
     watch();
     spdlog::info("HAProxy started pid={}", process_.pid);
-    co_return co_await wait_for_text(false);
+    const Result<void> done = co_await wait_for_text(false);
+    if (done) static_cast<void>(co_await remove_old_certificates());
+    co_return done;
 }
 
 Haproxy::Outcome Haproxy::reload() {
@@ -320,6 +333,7 @@ Haproxy::Outcome Haproxy::reload() {
     const Instant began = boottime_now();
     const Result<void> done = co_await wait_for_text(true);
     if (done) spdlog::info("HAProxy has the new configuration ms={}", (boottime_now() - began) / 1ms);
+    if (done) static_cast<void>(co_await remove_old_certificates());
     co_return done;
 }
 

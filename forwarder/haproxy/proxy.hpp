@@ -32,7 +32,8 @@ namespace lbcluster::forward {
 
 struct ProxyWanted {
     ProxyText text;
-    std::string page;  // HTML of the fallback page; empty: none is needed
+    std::string page;                                 // HTML of the fallback page; empty: none is needed
+    std::map<std::string, std::string> certificates;  // name in their folder -> bytes
 };
 
 class Haproxy {
@@ -80,6 +81,7 @@ class Haproxy {
     Outcome put_right();
     Task end_old_sessions();
     Outcome write_files();
+    Outcome remove_old_certificates();
     void watch();
     void on_exit();
     void kick();

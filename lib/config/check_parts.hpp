@@ -46,6 +46,10 @@ using OwnAddresses = std::map<IpAddress, std::string>;
 void check_services(const NodeFile* node, const ClusterFile& cluster, const std::optional<Facts>& facts,
                     const OwnAddresses& own, const Reporter& report);
 
+// What only layer 7 has: of one service, and of all of them together.
+void check_proxy(const VirtualService& service, const std::string& path, const Reporter& report);
+void check_proxies(const ClusterConfig& cluster, const Reporter& report);
+
 void check_notifications(const ClusterConfig& cluster, const Reporter& report);
 
 }  // namespace lbcluster::config

@@ -85,40 +85,12 @@ class ServiceCheck {
                          : "use wlc, wrr, rr, lc, sed, nq, sh, dh, lblc, lblcr, mh, fo or ovf");
         }
         if (layer7 && service_.has_on_down()) error("on_down", "only layer 4 has it", "remove it");
-        proxy_only(layer7);
         if (service_.one_packet() && (layer7 || !speaks_udp(protocol()))) {
             error("one_packet", "only UDP on layer 4 has it", "remove it");
         }
         if (layer7) return;
         if (service_.has_mode()) error("mode", "only layer 7 (method: proxy) has a mode", "remove it");
         if (service_.has_timeouts()) error("timeouts", "only layer 7 (method: proxy) has timeouts", "remove them");
-    }
-
-    void proxy_only(bool layer7) const {
-        const bool http = layer7 && service_.mode() == MODE_HTTP;
-        if (service_.has_max_connections() && !layer7) {
-            error("max_connections", "only layer 7 (method: proxy) has it", "real servers have one on layer 4");
-        }
-        if (service_.has_forwarded_for() && !http) {
-            error("forwarded_for", "only layer 7 with mode: http adds headers", "remove it, or set the mode");
-        }
-        if (!layer7) return;
-        // HAProxy counts milliseconds in 31 bits.
-        const std::pair<std::string, Duration> times[] = {
-            {"timeouts.client", duration_of(service_.timeouts().client())},
-            {"timeouts.server", duration_of(service_.timeouts().server())},
-            {"persistence.source_ip.timeout", duration_of(service_.persistence().source_ip().timeout())}};
-        for (const auto& [key, time] : times) {
-            if (time > std::chrono::hours(596)) error(key, "is more than 596h, the longest on layer 7", "");
-        }
-        if (!http && (service_.scheduler() == SCHEDULER_URI || service_.scheduler() == SCHEDULER_HEADER)) {
-            error("scheduler", text_of(service_.scheduler()) + " needs mode: http", "set it, or use source");
-        }
-        for (int i = 0; i < service_.real_servers_size(); ++i) {
-            if (service_.real_servers(i).min_connections() == 0) continue;
-            error(indexed("real_servers", i) + ".min_connections", "only layer 4 has it",
-                  "remove it: on layer 7 a server is asked again as soon as it has less than max_connections");
-        }
     }
 
     void persistence() const {
@@ -139,12 +111,6 @@ class ServiceCheck {
         }
         if (p.has_cookie() && is_layer7(service_) && service_.mode() != MODE_HTTP) {
             error("persistence.cookie", "cookies need mode: http", "set it, or use source_ip");
-        }
-        if (is_layer7(service_)) {
-            const char* hint = "this version has source_ip, and cookie without `existing`";
-            if (p.has_rdp_cookie() || p.has_ssl_id())
-                error(std::string("persistence.") + kind, "is not served yet", hint);
-            if (p.cookie().existing()) error("persistence.cookie.existing", "is not served yet", hint);
         }
         if (p.has_ssl_id() && is_layer7(service_) && service_.mode() == MODE_HTTP) {
             error("persistence.ssl_id", "needs mode: tcp", "in mode http use cookie");
@@ -600,6 +566,7 @@ void check_services(const NodeFile* node, const ClusterFile& cluster, const std:
         }
         check_address(service, path, node, facts, own, by_hand, report);
         ServiceCheck(service, path, report).run();
+        check_proxy(service, path, report);
     }
     for (int i = 0; i < cluster.config.virtual_services_size(); ++i) {
         const Fallback& fallback = cluster.config.virtual_services(i).fallback();
@@ -624,6 +591,7 @@ void check_services(const NodeFile* node, const ClusterFile& cluster, const std:
     check_fallback_circles(cluster.config, report);
     check_clashes(cluster.config, report);
     check_snat_beside_proxy(cluster.config, report);
+    check_proxies(cluster.config, report);
 }
 
 }  // namespace lbcluster::config

@@ -52,6 +52,7 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
     result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
     result.denied = denied;
     result.digest = digest_of(*content);
+    take_files(result, std::move(content->files));
     for (const Revision& revision : history(paths, &result.history_denied)) {
         if (revision.digest() != result.digest) continue;
         result.revision = revision.number();

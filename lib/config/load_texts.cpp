@@ -30,10 +30,19 @@ void make_effective(Check& check, bool outer) {
 }
 
 void make_effective(VirtualService& service) {
+    const bool http = is_layer7(service) && service.mode() == MODE_HTTP;
     if (is_layer7(service)) {
         service.clear_on_down();
     } else {
         service.clear_mode();
+    }
+    if (!http) service.clear_compression();
+    if (service.tls().certificates_size() > 0) {
+        if (!service.tls().has_min_version()) service.mutable_tls()->set_min_version(TLS_VERSION_1_2);
+        if (http && !service.tls().has_http2()) service.mutable_tls()->set_http2(true);
+    }
+    if (service.persistence().has_cookie() && !service.persistence().cookie().existing()) {
+        service.mutable_persistence()->mutable_cookie()->clear_timeout();
     }
     if (is_layer7(service) || service.protocol() == PROTOCOL_TCP) service.clear_one_packet();
     service.set_scheduler(scheduler_of(service));

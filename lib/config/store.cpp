@@ -424,6 +424,7 @@ LoadResult check_content(const Paths& paths, const Content& content, const std::
     std::optional<std::string> node_text;
     if (node) node_text = std::move(*node);
     LoadResult result = load_texts(node_text, content.cluster_yaml, name, facts);
+    take_files(result, content.files);
     if (!node_text) {
         Problem problem{"node.yaml", 0, 0, node.error().message, node.error().hint};
         if (node.error().code == ENOENT) problem.hint = "write one with at least 'node: NAME'";

@@ -13,10 +13,10 @@ namespace lbcluster::lab {
 
 namespace {
 
-std::string http(unsigned status, const std::string& body) {
+std::string http(unsigned status, const std::string& body, const std::string& more = "") {
     return "HTTP/1.1 " + std::to_string(status) +
            " Status\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
-           "\r\nConnection: close\r\n\r\n" + body;
+           "\r\nConnection: close\r\n" + more + "\r\n" + body;
 }
 
 // Header, and the body that it announces.
@@ -85,10 +85,10 @@ void Backend::behave(Conduct conduct) {
     }
 }
 
-void Backend::answer(unsigned status, const std::string& body) {
+void Backend::answer(unsigned status, const std::string& body, const std::string& more) {
     {
         const std::lock_guard lock(mutex_);
-        text_ = http(status, body);
+        text_ = http(status, body, more);
     }
     behave(Conduct::answer);
 }

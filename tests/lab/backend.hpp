@@ -38,8 +38,9 @@ class Backend {
     Backend& operator=(const Backend&) = delete;
 
     void behave(Conduct conduct);
-    void answer(unsigned status, const std::string& body = "OK");  // implies Conduct::answer
-    void greet(const std::string& text);                           // implies Conduct::greet
+    // Implies Conduct::answer. `more`: further header lines, each with its line end.
+    void answer(unsigned status, const std::string& body = "OK", const std::string& more = "");
+    void greet(const std::string& text);  // implies Conduct::greet
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;

@@ -40,7 +40,8 @@ struct LoadResult {
     ClusterFile cluster;
     std::string node_text;  // the files' bytes; empty if they could not be read
     std::string cluster_text;
-    NodeConfig effective_node;  // with defaults
+    std::map<std::string, std::string> files;  // below CONFIG_DIR/files, by path
+    NodeConfig effective_node;                 // with defaults
     ClusterConfig effective_cluster;
     HeartbeatSettings heartbeat;
     std::string digest;                   // of what both nodes share; empty if it could not be read
@@ -57,6 +58,9 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts);
 // The same of texts that are not, or not yet, the files in force. `cluster_name` is what problems call it.
 LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::string& cluster_yaml,
                       const std::string& cluster_name, const std::optional<Facts>& facts);
+
+// Files that the cluster's configuration goes with: problems of those that it names are added to `result`'s.
+void take_files(LoadResult& result, std::map<std::string, std::string> files);
 
 // Revisions kept in STATE_DIR, newest first; those that cannot be read are left out. `denied`: this user may not.
 std::vector<Revision> history(const Paths& paths, std::optional<Error>* denied = nullptr);

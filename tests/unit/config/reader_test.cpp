@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "cluster.yaml:2:25: 'interfcae' is not a key of floating_ips[0]; did you mean 'interface'?\n"},
         Mistake{"NothingNear", "heartbeat: {port: 1}\ncolours: []\n",
                 "cluster.yaml:2:1: 'colours' is not a key of cluster.yaml; its keys are heartbeat, "
-                "floating_ips, virtual_services, notifications, forwarding\n"},
+                "floating_ips, virtual_services, notifications, forwarding, layer7\n"},
         Mistake{"ListForValue", "heartbeat:\n  port: [1]\n",
                 "cluster.yaml:2:9: heartbeat.port must be a single value, not a list\n"},
         Mistake{"ValueForMapping", "heartbeat: lan\n",

@@ -89,6 +89,19 @@ TEST(Services, WhatIsShownIsValidAndComplete) {
         "     {type: ping}, {type: negotiate, protocol: http, port: 80}, {any: [{type: connect}, {type: external,\n"
         "     command: /bin/true}]}, {at_least: {count: 1, of: [{type: always_up}]}}]}}\n"
         "  - {label: c, address: 10.0.0.3, ports: [80], method: proxy, timeouts: {}, persistence: {source_ip: {}}}\n"
+        "  - {label: d, address: 10.0.0.4, ports: [443], method: proxy, mode: http, tls: {certificates: [a.pem],\n"
+        "     redirect_http: true, reencrypt: true, server_ca: ca.pem, server_name: a.b}, persistence: {cookie: {}},\n"
+        "     proxy_protocol: {accept: true, send: v2}, source: 10.0.0.4, compression: true, manual: d,\n"
+        "     headers: [{name: X-A, value: '${client}'}, {in: response, action: delete, name: Server}],\n"
+        "     rewrite: [{path: '^/a/(.*)', to: '/b/\\1'}], routes: [{host: '*.a.b', path: /x, service: e}],\n"
+        "     timeouts: {connect: 1s, queue: 2s}}\n"
+        "  - {label: e, address: 10.0.0.5, ports: [443], method: proxy, mode: http, persistence: {cookie: {name: J,\n"
+        "     existing: true}}}\n"
+        "  - {label: f, address: 10.0.0.6, ports: [3389], method: proxy, persistence: {rdp_cookie: {}}, tls: "
+        "{reencrypt:\n"
+        "     true}}\n"
+        "  - {label: g, address: 10.0.0.7, ports: [443], method: proxy, persistence: {ssl_id: {timeout: 1h}}}\n"
+        "layer7: {page_port: 9000, statistics: {user: me, password: secret}}\n"
         "notifications:\n"
         "  - {label: a, webhook: {url: \"http://a/\"}}\n"
         "  - {label: b, webhook: {url: \"https://a/\"}}\n"
@@ -111,6 +124,8 @@ TEST(Services, WhatIsShownIsValidAndComplete) {
     EXPECT_EQ(services[1].check().timeout().seconds(), 1);
     EXPECT_EQ(services[2].scheduler(), SCHEDULER_LEASTCONN);
     EXPECT_EQ(services[2].mode(), MODE_TCP);
+    EXPECT_TRUE(services[3].tls().http2());
+    EXPECT_EQ(services[3].tls().min_version(), TLS_VERSION_1_2);
 }
 
 TEST(Services, SecretsInRequestsAndHeadersAreMasked) {
@@ -284,14 +299,6 @@ INSTANTIATE_TEST_SUITE_P(
              at + "96" + service + ".check.host: has a control character in it"},
         Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
              at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
-        Case{"ProxyRdpCookie", "method: proxy, persistence: {rdp_cookie: {}}",
-             at + "89" + service +
-                 ".persistence.rdp_cookie: is not served yet; this version has source_ip, and cookie without "
-                 "`existing`"},
-        Case{"ProxyExistingCookie", "method: proxy, mode: http, persistence: {cookie: {existing: true}}",
-             at + "108" + service +
-                 ".persistence.cookie.existing: is not served yet; this version has source_ip, and cookie without "
-                 "`existing`"},
         Case{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri",
              at + "74" + service + ".scheduler: uri needs mode: http; set it, or use source"},
         Case{"ProxyTimeTooLong", "method: proxy, timeouts: {client: 700h}",

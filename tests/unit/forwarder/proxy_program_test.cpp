@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "forwarder/core/proxy_text.hpp"
 #include "forwarder/haproxy/program.hpp"
@@ -81,6 +83,90 @@ TEST_F(ProxyProgram, TakesEveryKindOfService) {
     }
 }
 
+TEST_F(ProxyProgram, TakesWhatAServiceCanHaveBesideThat) {
+    ProxySpec spec;
+    spec.peers = ProxyPeers{ip("10.78.0.11"), ip("10.78.0.12")};
+    spec.statistics = StatisticsSpec{7777, "me", "it's $HOME \"#1\":%"};
+    ASSERT_EQ(std::system(("cd \"" + folder_ +
+                           "\" && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a.example.org -days 3650 "
+                           "-keyout key -out cert 2>/dev/null && cat cert key > both")
+                              .c_str()),
+              0);
+    std::ifstream both(folder_ + "/both");
+    const std::string pem(std::istreambuf_iterator<char>(both), {});
+    // Certificates of several: more than fit into a line.
+    for (int i = 0; i < 100; ++i) spec.certificates["c" + std::to_string(i)] = pem;
+    int n = 0;
+    for (const bool http : {false, true}) {
+        for (const bool v6 : {false, true}) {
+            for (const KeepBy keep : {KeepBy::nothing, KeepBy::cookie, KeepBy::rdp, KeepBy::ssl_id}) {
+                if (http ? keep > KeepBy::cookie : keep == KeepBy::cookie) continue;
+                for (const std::string version : {"1.0", "1.1", "1.2", "1.3"}) {
+                    ProxyServiceSpec one;
+                    one.label = "s" + std::to_string(++n);
+                    one.address = ip(v6 ? "fd00::1" : "10.0.0.1");
+                    one.ports = {static_cast<std::uint16_t>(n), static_cast<std::uint16_t>(n + 10000)};
+                    one.http = http;
+                    one.forwarded_for = http;
+                    one.keep_by = keep;
+                    one.keep_cookie = "a.b_C-1";
+                    one.connect_timeout = 100ms;
+                    one.queue_timeout = 1h;
+                    one.accept_proxy = n % 2 == 0;
+                    one.send_proxy = static_cast<unsigned>(n % 3);
+                    one.source = ip(v6 ? "fd00::1" : "10.0.0.1");
+                    one.servers = {server("a", "10.0.0.5"), server("b", "fd00::5")};
+                    one.fallback.kind = static_cast<FallbackSpec::Kind>(n % 4);
+                    one.fallback.server = "b";
+                    one.fallback.address = ip("fd00::9");
+                    if (keep != KeepBy::ssl_id) {
+                        for (const auto& [name, bytes] : spec.certificates) one.tls.certificates.push_back(name);
+                    }
+                    one.tls.min_version = version;
+                    one.tls.http2 = n % 2 == 0;
+                    one.tls.redirect_http = n == 1;
+                    one.tls.reencrypt = n % 3 != 0;
+                    if (n % 3 == 1) one.tls.server_ca = "c1";
+                    if (n % 2 == 1) one.tls.server_name = "in.example.org";
+                    one.backend_lines = {{"retries 2", "x"}};
+                    one.frontend_lines = {{"backlog 10", "x"}};
+                    if (http) {
+                        for (const std::string value :
+                             {"${client} ${client_port} ${address} ${port}", "it's \"$HOME\" # 100% \\n %[src]", "a"}) {
+                            one.headers.push_back({false, HeaderSpec::Action::set, "X-A", value});
+                            one.headers.push_back({true, HeaderSpec::Action::add, "X.B!~|", value});
+                        }
+                        one.headers.push_back({false, HeaderSpec::Action::add, "X-C", "${host}${path}${scheme}"});
+                        one.headers.push_back({false, HeaderSpec::Action::remove, "X-D", ""});
+                        one.headers.push_back({true, HeaderSpec::Action::remove, "Server", ""});
+                        one.rewrite = {{"^/a(b|c) 'd\"#$", "/%20\\1"}, {"(?i)^/x{2,3}\\.php(.*)", "\\1"}};
+                        one.routes = {{{"a.b", "*.c"}, {"/", "/x", "/y/", "/it's"}, "s" + std::to_string(n)},
+                                      {{"a"}, {}, "s" + std::to_string(n)},
+                                      {{}, {"/z"}, "s" + std::to_string(n)},
+                                      {{}, {}, "s" + std::to_string(n)}};
+                        one.compression = true;
+                    }
+                    spec.services.push_back(one);
+                }
+            }
+        }
+    }
+    spec.additions = {{"# own", "x"}, {"", "x"}, {"frontend own", "x"}, {"mode http", "x"}, {"bind 127.0.0.1:1", "x"}};
+    const ProxyFiles files{folder_};
+    ASSERT_TRUE(write_certificates(files, proxy_certificate_files(spec)).ok());
+    const ProxyText text = render_proxy(spec, {folder_, "", "", 1000});
+    const auto done = check(text.loaded({}));
+    EXPECT_TRUE(done.ok()) << done.error().message;
+    // Keys are for nobody else's eyes, and go when they are not needed any more.
+    const auto rights = [&](const std::string& path) { return std::filesystem::status(path).permissions(); };
+    const std::string folder = proxy_certificates_path(folder_);
+    EXPECT_EQ(rights(folder), std::filesystem::perms::owner_all);
+    EXPECT_EQ(rights(folder + "/c1"), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    ASSERT_TRUE(keep_certificates(files, {{"c1", ""}}).ok());
+    EXPECT_TRUE(std::filesystem::exists(folder + "/c1"));
+    EXPECT_FALSE(std::filesystem::exists(folder + "/c2"));
+}
+
 TEST_F(ProxyProgram, TellsWhatItDoesNotTake) {
     ProxySpec spec;
     ProxyServiceSpec one;
@@ -93,6 +179,17 @@ TEST_F(ProxyProgram, TellsWhatItDoesNotTake) {
     const auto done = check(text.loaded({}));
     ASSERT_FALSE(done.ok());
     EXPECT_THAT(text.explain(done.error().message), testing::StartsWith("service 'web': balance only supports"));
+    // What somebody wrote by hand is told by its place.
+    spec.services[0].balance = "leastconn";
+    spec.services[0].backend_lines = {{"nonsense 1", "files/haproxy/own line 7"}};
+    spec.additions = {{"frontend own", "files/haproxy/additions.cfg line 1"},
+                      {"mode nonsense", "files/haproxy/additions.cfg line 2"}};
+    const ProxyText other = render_proxy(spec, {folder_, "", "", 1000});
+    const auto refused = check(other.loaded({}));
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(other.explain(refused.error().message),
+                testing::HasSubstr("files/haproxy/own line 7: unknown keyword"));
+    EXPECT_THAT(other.explain(refused.error().message), testing::HasSubstr("files/haproxy/additions.cfg line 2: "));
 }
 
 }  // namespace

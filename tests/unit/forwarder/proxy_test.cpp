@@ -179,6 +179,7 @@ TEST(ProxyText, Snapshot) {
     localpeer 10.78.0.11
 defaults
     timeout connect 4s
+    timeout queue 4s
     timeout client 43s
     timeout server 45s
     retries 3
@@ -227,6 +228,177 @@ backend DA_VIP
     server s1 ipv6@[fd00::5]:9002 weight 100
     server :fallback ipv6@[fd00::5]:9002 backup non-stick disabled
 )");
+}
+
+// What a service can have beside that, each thing at its place.
+ProxySpec ornate() {
+    ProxyServiceSpec web = proxy("web", {"10.0.0.1"});
+    web.http = true;
+    web.ports = {8443, 443};
+    web.forwarded_for = true;
+    web.connect_timeout = 1500ms;
+    web.queue_timeout = 60s;
+    web.tls = {{"b.pem", "a.pem"}, "1.3", true, true, true, "ca.pem", "in.example.org"};
+    web.accept_proxy = true;
+    web.send_proxy = 2;
+    web.source = ip("10.0.0.100");
+    web.headers = {{false, HeaderSpec::Action::set, "X-Who", "100% ${client}:${client_port} ${host}${path}"},
+                   {true, HeaderSpec::Action::add, "Via", "it's ${address} ${port}"},
+                   {true, HeaderSpec::Action::remove, "Server", ""}};
+    web.rewrite = {{"^/old/(.*)$", "/new%20/\\1"}};
+    web.routes = {{{"www.example.org", "*.example.net"}, {"/shop", "/cart/"}, "shop"}, {{}, {}, "all"}};
+    web.compression = true;
+    web.keep_by = KeepBy::cookie;
+    web.keep_cookie = "JSESSIONID";
+    web.frontend_lines = {{"option httplog", "files/haproxy/web line 2"}};
+    web.backend_lines = {{"option http-pretend-keepalive", "files/haproxy/web line 4"}};
+    web.fallback.kind = FallbackSpec::Kind::page;
+    ProxyServiceSpec rdp = proxy("rdp", {"10.0.0.1"});
+    rdp.ports = {3389};
+    rdp.send_proxy = 1;
+    rdp.tls.reencrypt = true;
+    rdp.keep_by = KeepBy::rdp;
+    rdp.fallback = {FallbackSpec::Kind::server, "s1", {}, 0, Method::nat};
+    ProxyServiceSpec ssl = proxy("ssl", {"10.0.0.1"});
+    ssl.ports = {443};
+    ssl.keep_by = KeepBy::ssl_id;
+    ssl.keep_timeout = 60s;
+    ProxySpec spec;
+    spec.services = {web, rdp, ssl};
+    spec.peers_port = 1;
+    spec.page_port = 9;
+    spec.statistics = StatisticsSpec{7, "me", "it's:"};
+    spec.certificates = {{"a.pem", "A"}, {"b.pem", "B"}};
+    spec.additions = {{"frontend own", "files/haproxy/additions.cfg line 1"}, {"", ""}, {"mode http", "x"}};
+    return spec;
+}
+
+TEST(ProxyText, SnapshotOfTheRest) {  // L7-2 to L7-6
+    const ProxyText text = render_proxy(ornate(), {"/run/lb", "", "", 5000});
+    const std::string all = text.loaded({});
+    EXPECT_EQ(all.substr(all.find("    tune.ssl")), R"TEXT(    tune.ssl.default-dh-param 2048
+    crt-base '/run/lb/haproxy-certs'
+    ssl-load-extra-files none
+    # a.pem af63fc4c860222ec
+    # b.pem af63ff4c86022805
+defaults
+    timeout connect 4s
+    timeout queue 4s
+    timeout client 43s
+    timeout server 45s
+    retries 3
+    option redispatch 1
+frontend lbcluster:page
+    mode http
+    bind ipv4@*:9
+    timeout http-request 10s
+    # cbf29ce484222325
+    http-request return status 503 content-type "text/html; charset=utf-8" file '/run/lb/haproxy-page.html'
+frontend lbcluster:statistics
+    mode http
+    bind ipv4@*:7
+    bind ipv6@[::]:7 v6only
+    timeout http-request 10s
+    stats enable
+    stats uri /
+    stats auth 'me:it'\''s:'
+frontend web
+    mode http
+    bind ipv4@10.0.0.100:8443 transparent accept-proxy ssl crt-list '/run/lb/haproxy-certs/web:list' ssl-min-ver TLSv1.3 alpn h2,http/1.1
+    bind ipv4@10.0.0.100:443 transparent accept-proxy ssl crt-list '/run/lb/haproxy-certs/web:list' ssl-min-ver TLSv1.3 alpn h2,http/1.1
+    timeout client 43000ms
+    timeout http-request 10000ms
+    http-request set-header X-Forwarded-Proto https
+    option httplog
+    acl route0.host hdr(host),host_only -i 'www.example.org'
+    acl route0.host hdr(host),host_only -i -m end '.example.net'
+    acl route0.path path '/shop'
+    acl route0.path path_beg '/shop/'
+    acl route0.path path '/cart/'
+    acl route0.path path_beg '/cart/'
+    use_backend shop if route0.host route0.path
+    use_backend all
+    default_backend web
+frontend web:http
+    mode http
+    bind ipv4@10.0.0.100:80 transparent accept-proxy
+    timeout client 43000ms
+    timeout http-request 10000ms
+    http-request deny deny_status 400 unless { req.hdr(host) -m found }
+    http-request redirect code 301 location https://%[req.hdr(host),host_only]:8443%[pathq]
+backend web
+    mode http
+    balance leastconn
+    timeout server 45000ms
+    timeout connect 1500ms
+    timeout queue 60000ms
+    option forwardfor
+    http-request set-header X-Who '100%% %[src]:%[src_port] %[req.hdr(host)]%[path]'
+    http-response add-header Via 'it'\''s %[dst] %[dst_port]'
+    http-response del-header Server
+    http-request replace-path '^/old/(.*)$' '/new%%20/\1'
+    compression algo gzip
+    compression type text/html text/plain text/css text/xml application/json application/javascript application/xml image/svg+xml
+    stick-table type string len 128 size 200k expire 1800000ms
+    stick on req.cook(JSESSIONID)
+    stick store-response res.cook(JSESSIONID)
+    option http-pretend-keepalive
+    server s1 ipv4@10.0.0.1 source ipv4@10.0.0.100 send-proxy-v2 ssl verify required ca-file '/run/lb/haproxy-certs/ca.pem' verifyhost in.example.org sni str(in.example.org) disabled
+    server :fallback ipv4@127.0.0.1:9 backup non-stick disabled
+frontend rdp
+    mode tcp
+    bind ipv4@10.0.0.100:3389 transparent
+    timeout client 43000ms
+    default_backend rdp
+backend rdp
+    mode tcp
+    balance leastconn
+    timeout server 45000ms
+    stick-table type string len 128 size 200k expire 1800000ms
+    tcp-request inspect-delay 5s
+    tcp-request content accept if RDP_COOKIE
+    stick on req.rdp_cookie(mstshash)
+    server s1 ipv4@10.0.0.1:3389 send-proxy ssl verify none disabled
+    server :fallback ipv4@10.0.0.1:3389 send-proxy ssl verify none backup non-stick disabled
+frontend ssl
+    mode tcp
+    bind ipv4@10.0.0.100:443 transparent
+    timeout client 43000ms
+    default_backend ssl
+backend ssl
+    mode tcp
+    balance leastconn
+    timeout server 45000ms
+    stick-table type binary len 32 size 200k expire 60000ms
+    acl lbcluster:clienthello req.ssl_hello_type 1
+    acl lbcluster:serverhello res.ssl_hello_type 2
+    tcp-request inspect-delay 5s
+    tcp-request content accept if lbcluster:clienthello
+    tcp-response inspect-delay 5s
+    tcp-response content accept if lbcluster:serverhello
+    stick on req.payload_lv(43,1) if lbcluster:clienthello
+    stick store-response res.payload_lv(43,1) if lbcluster:serverhello
+    server s1 ipv4@10.0.0.1:443 disabled
+frontend own
+
+mode http
+)TEXT");
+    EXPECT_THAT(
+        text.explain("[ALERT] (7) : config : parsing [/x:" +
+                     std::to_string(
+                         1 + std::count(all.begin(),
+                                        all.begin() + static_cast<std::ptrdiff_t>(all.find("option httplog")), '\n')) +
+                     "] : no"),
+        testing::StartsWith("files/haproxy/web line 2: no"));
+}
+
+TEST(ProxyText, ACertificateIsAReasonToLoad) {
+    ProxySpec spec = ornate();
+    const std::string hash = render_proxy(spec, here).hash;
+    spec.certificates["a.pem"] = "C";
+    EXPECT_NE(render_proxy(spec, here).hash, hash);
+    EXPECT_EQ(proxy_certificate_files(spec).at("web:list"), "b.pem\na.pem\n");
+    EXPECT_EQ(proxy_certificate_files(spec).size(), 3U);
 }
 
 // L7-7: neither health nor state nor weight is a reason to load anything.

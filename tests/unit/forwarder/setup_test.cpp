@@ -175,6 +175,72 @@ virtual_services:
     EXPECT_EQ(make_proxy_spec(setup.cluster, setup.node_config, "<p>ours</p>").page, "<p>ours</p>");
 }
 
+TEST(Setup, WhatOnlyLayer7Has) {  // L7-2 to L7-6
+    const config::LoadResult loaded = config::load_texts("node: lb1\n", R"(
+virtual_services:
+  - label: web
+    address: 10.0.0.1
+    ports: [443]
+    method: proxy
+    mode: http
+    tls: {certificates: [a.pem], redirect_http: true, min_version: "1.3", reencrypt: true, server_ca: ca.pem, server_name: a.b}
+    proxy_protocol: {accept: true, send: v1}
+    source: 10.0.0.1
+    headers: [{name: A, value: b}, {in: response, action: delete, name: C}, {action: add, name: D, value: e}]
+    rewrite: [{path: "^/a", to: /b}]
+    routes: [{host: a.b, path: [/c, /d], service: other}]
+    compression: true
+    manual: own
+    persistence: {cookie: {name: J, existing: true, timeout: 1h}}
+    timeouts: {connect: 100ms, queue: 9s}
+  - {label: other, address: 10.0.0.2, ports: [80], method: proxy, mode: http, persistence: {cookie: {}}}
+  - {label: rdp, address: 10.0.0.2, ports: [81], method: proxy, proxy_protocol: {send: v2}, persistence: {rdp_cookie: {}}}
+  - {label: ssl, address: 10.0.0.2, ports: [82], method: proxy, persistence: {ssl_id: {timeout: 2h}}}
+layer7: {peers_port: 1, page_port: 2, statistics: {port: 3, user: u, password: p}}
+)",
+                                                         "cluster.yaml", std::nullopt);
+    ASSERT_TRUE(loaded.ok()) << config::format(loaded.problems);
+    const auto setup = make_setup(loaded);
+    const std::map<std::string, std::string> files{{"certs/a.pem", "A"},
+                                                   {"certs/ca.pem", "CA"},
+                                                   {"certs/unused.pem", "U"},
+                                                   {"haproxy/own", "x\nfrontend\ny\n"},
+                                                   {"haproxy/additions.cfg", "frontend z\n"}};
+    const ProxySpec spec = make_proxy_spec(setup.cluster, setup.node_config, "", files);
+    ASSERT_EQ(spec.services.size(), 4U);
+    const ProxyServiceSpec& web = spec.services[0];
+    EXPECT_EQ(web.tls, (TlsSpec{{"a.pem"}, "1.3", true, true, true, "ca.pem", "a.b"}));
+    EXPECT_TRUE(web.accept_proxy);
+    EXPECT_EQ(web.send_proxy, 1U);
+    EXPECT_EQ(web.source, ip("10.0.0.1"));
+    EXPECT_EQ(web.headers, (std::vector<HeaderSpec>{{false, HeaderSpec::Action::set, "A", "b"},
+                                                    {true, HeaderSpec::Action::remove, "C", ""},
+                                                    {false, HeaderSpec::Action::add, "D", "e"}}));
+    EXPECT_EQ(web.rewrite, (std::vector<RewriteSpec>{{"^/a", "/b"}}));
+    EXPECT_EQ(web.routes, (std::vector<RouteSpec>{{{"a.b"}, {"/c", "/d"}, "other"}}));
+    EXPECT_TRUE(web.compression);
+    EXPECT_EQ(web.backend_lines, (std::vector<ManualLine>{{"x", "files/haproxy/own line 1"}}));
+    EXPECT_EQ(web.frontend_lines, (std::vector<ManualLine>{{"y", "files/haproxy/own line 3"}}));
+    EXPECT_TRUE(web.cookie.empty());
+    EXPECT_EQ(web.keep_by, KeepBy::cookie);
+    EXPECT_EQ(web.keep_cookie, "J");
+    EXPECT_EQ(web.keep_timeout, 1h);
+    EXPECT_EQ(web.connect_timeout, 100ms);
+    EXPECT_EQ(web.queue_timeout, 9s);
+    EXPECT_EQ(spec.services[1].cookie, "SERVERID");
+    EXPECT_EQ(spec.services[1].keep_by, KeepBy::nothing);
+    EXPECT_EQ(spec.services[2].send_proxy, 2U);
+    EXPECT_EQ(spec.services[2].keep_by, KeepBy::rdp);
+    EXPECT_EQ(spec.services[2].keep_timeout, 30min);
+    EXPECT_EQ(spec.services[3].keep_by, KeepBy::ssl_id);
+    EXPECT_EQ(spec.services[3].keep_timeout, 2h);
+    EXPECT_EQ(spec.certificates, (std::map<std::string, std::string>{{"a.pem", "A"}, {"ca.pem", "CA"}}));
+    EXPECT_EQ(spec.additions, (std::vector<ManualLine>{{"frontend z", "files/haproxy/additions.cfg line 1"}}));
+    EXPECT_EQ(spec.peers_port, 1);
+    EXPECT_EQ(spec.page_port, 2);
+    EXPECT_EQ(spec.statistics, (StatisticsSpec{3, "u", "p"}));
+}
+
 TEST(Setup, Verdicts) {
     bus::ServerHealth health;
     health.set_health("up");
