@@ -17,7 +17,7 @@ namespace lbcluster::replicator {
 namespace {
 
 constexpr unsigned file_mode = 0600;
-constexpr std::size_t copy_bytes_max = std::size_t{8} * 1024 * 1024;  // of what is only shown
+constexpr std::size_t copy_bytes_max = std::size_t{1024} * 1024;  // of what is only shown: one frame on a slow link
 constexpr const char* files_prefix = "files/";
 constexpr const char* left_out = "Not shown: a private key, or too large.\n";
 

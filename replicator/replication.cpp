@@ -62,6 +62,10 @@ void Replication::look(std::function<void()> done) {
         return;
     }
     looking_ = true;
+    // A look that began before somebody asked for one is no answer.
+    for (const auto& session : sessions_) {
+        if (const auto id = std::exchange(session->asked, 0); id != 0) session->answers = id;
+    }
     on_disk(
         io_, files_, open_, [this, may_change = may_change()] { return keeper_.look(may_change); },
         [this, callers = std::exchange(look_done_, {})](Look look) {
@@ -92,7 +96,8 @@ void Replication::finish_look(Look look) {
     };
     const bool tell_all = changed();
     for (const auto& session : std::vector(sessions_)) {
-        if (session->up() && (tell_all || session->answers != 0)) send_standing(session);
+        const std::uint64_t answers = std::exchange(session->answers, 0);
+        if (session->up() && (tell_all || answers != 0)) send_standing(session, answers);
     }
     evaluate();
     if (look_.peer && !same_pair) events_.call_peer();
@@ -177,6 +182,7 @@ void Replication::on_up(const std::shared_ptr<Session>& session) {
     refused_.clear();  // what was missing there may be there now
     send_standing(session);
     send_verdicts(session);
+    ask_for_look();  // who has called before there was a connection waits for it
     evaluate();
 }
 
@@ -213,7 +219,7 @@ void Replication::set_call_error(const std::string& error) {
     if (std::exchange(call_error_, error) != error) evaluate();
 }
 
-void Replication::send_standing(const std::shared_ptr<Session>& session) {
+void Replication::send_standing(const std::shared_ptr<Session>& session, std::uint64_t answers) {
     replica::Frame frame;
     replica::Standing& standing = *frame.mutable_standing();
     standing.set_digest(look_.own);
@@ -224,7 +230,7 @@ void Replication::send_standing(const std::shared_ptr<Session>& session) {
     standing.set_error(one_line(look_.error.empty() ? taken_not_ : look_.error));
     for (const std::string& key : look_.known) standing.add_known(key);
     standing.set_active(active_);
-    standing.set_answers(std::exchange(session->answers, 0));
+    standing.set_answers(answers);
     session->send(std::move(frame));
 }
 
@@ -241,7 +247,7 @@ void Replication::on_frame(const std::shared_ptr<Session>& session, replica::Fra
         case replica::Frame::kOutcome:
             return on_outcome(frame.outcome());
         case replica::Frame::kLookAgain:
-            session->answers = frame.look_again().id();
+            session->asked = frame.look_again().id();
             return look();
         case replica::Frame::kFetch: {
             if (std::exchange(session->fetching, true)) {

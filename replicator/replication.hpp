@@ -78,6 +78,8 @@ class Replication : private SessionHost {
         Counted content;
         Contents contents;
         Instant started{};
+        Instant moved{};  // when a piece went out last
+        std::uint64_t pieces_sent = 0;
     };
     struct Incoming {
         std::shared_ptr<Session> session;
@@ -105,7 +107,8 @@ class Replication : private SessionHost {
     void on_frame(const std::shared_ptr<Session>& session, replica::Frame frame) override;
     void on_down(const std::shared_ptr<Session>& session, const Error& reason) override;
     [[nodiscard]] std::shared_ptr<Session> best() const;
-    void send_standing(const std::shared_ptr<Session>& session);
+    void send_standing(const std::shared_ptr<Session>& session, std::uint64_t answers = 0);
+    void ask_for_look();
 
     // deciding
     void finish_look(Look look);
@@ -120,6 +123,7 @@ class Replication : private SessionHost {
     void on_packed(const std::shared_ptr<Session>& session, Result<Parcel> parcel);
     void on_want(const std::shared_ptr<Session>& session, const replica::Want& want);
     void on_outcome(const replica::Outcome& outcome);
+    void push_on_its_way(Instant now);
     void retry_after(Duration wait);
 
     // taking

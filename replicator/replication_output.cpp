@@ -45,18 +45,19 @@ void Replication::sync(Respond respond) {
         return respond(
             reply_of(exit_refused, "this node is paired with nobody", "'lbcluster pair' on the primary makes a pair"));
     }
-    Waiting one{std::move(respond), next_id_++, boottime_now()};
-    const std::uint64_t id = one.id;
-    waiting_.push_back(std::move(one));
+    waiting_.push_back({std::move(respond), next_id_++, boottime_now()});
     refused_.clear();
     events_.call_peer();
-    look([this, id] {
-        if (const auto session = best()) {
-            replica::Frame frame;
-            frame.mutable_look_again()->set_id(id);
-            session->send(std::move(frame));
-        }
-    });
+    look([this] { ask_for_look(); });
+}
+
+// Of the peer, for all who wait.
+void Replication::ask_for_look() {
+    const auto session = best();
+    if (!session || waiting_.empty()) return;
+    replica::Frame frame;
+    frame.mutable_look_again()->set_id(waiting_.back().id);
+    session->send(std::move(frame));
 }
 
 void Replication::resolve(bool mine, Respond respond) {
@@ -149,15 +150,21 @@ void Replication::on_copy(const replica::Copy& copy) {
 
 void Replication::tick() {
     const Instant now = boottime_now();
-    if (copying_ && now - copying_->since >= reach_patience) {
+    if (copying_ && now - copying_->since >= answer_patience) {
         const Respond respond = std::move(copying_->respond);
         copying_.reset();
         respond(reply_of(exit_timed_out, "the peer does not answer"));
     }
-    if (push_ && now - push_->started >= answer_patience) {
-        push_->session->end({"a push was not answered within a minute", "is the peer's disk slow?", ETIMEDOUT});
-    }
+    if (push_) push_on_its_way(now);
     evaluate();
+}
+
+// A slow link may take its time, one on which nothing moves may not.
+void Replication::push_on_its_way(Instant now) {
+    const std::uint64_t sent = push_->session->pieces_sent();
+    if (std::exchange(push_->pieces_sent, sent) != sent) push_->moved = now;
+    if (now - push_->moved < answer_patience) return;
+    push_->session->end({"a push was not answered within a minute", "is the peer's disk slow?", ETIMEDOUT});
 }
 
 // ---- verdicts ----

@@ -39,7 +39,8 @@ void Replication::on_packed(const std::shared_ptr<Session>& session, Result<Parc
     const replica::RevisionEntry& newest = *parcel->offer.revisions().rbegin();
     if (!session || state() != State::push || newest.digest() != look_.counted.digest) return evaluate();
     ++counters_["pushes"];
-    push_ = Push{session, next_id_++, look_.counted, std::move(parcel->contents), boottime_now()};
+    const Instant now = boottime_now();
+    push_ = Push{session, next_id_++, look_.counted, std::move(parcel->contents), now, now, session->pieces_sent()};
     spdlog::info("push revision={} revisions_sent={} digest={}", look_.revision, parcel->offer.revisions_size(),
                  newest.digest().substr(0, 16));
     replica::Frame frame;

@@ -128,8 +128,10 @@ boost::asio::awaitable<void> Session::write() {
             frame.emplace();
             frame->mutable_alive();
         }
+        const bool piece = frame->has_piece();
         const auto sent = co_await channel_->send(std::move(*frame), silence_max);
         if (!sent) co_return finish(ending_ ? *ending_ : sent.error());
+        if (piece) ++pieces_sent_;
     }
 }
 

@@ -51,8 +51,10 @@ class Session : public std::enable_shared_from_this<Session> {
     [[nodiscard]] bool outgoing() const { return outgoing_; }
     [[nodiscard]] bool up() const { return up_ && !down_; }
     [[nodiscard]] const replica::Hello& peer() const { return peer_; }
+    [[nodiscard]] std::uint64_t pieces_sent() const { return pieces_sent_; }
 
-    std::uint64_t answers = 0;  // the host's: id of the LookAgain that the next standing answers
+    std::uint64_t asked = 0;    // the host's: id of the peer's newest LookAgain
+    std::uint64_t answers = 0;  // the host's: and of that which a look answers that is under way
     bool fetching = false;      // the host's: the peer waits for a copy
 
   private:
@@ -72,6 +74,7 @@ class Session : public std::enable_shared_from_this<Session> {
     std::size_t queue_bytes_ = 0;
     std::optional<PieceSource> pieces_;
     std::uint64_t pieces_id_ = 0;
+    std::uint64_t pieces_sent_ = 0;
     replica::Hello peer_;
     std::optional<Error> ending_;
     bool up_ = false;

@@ -124,7 +124,8 @@ Pairing::Step Pairing::begin() {
 
 Pairing::Step Pairing::try_ports() {
     const auto executor = co_await boost::asio::this_coro::executor;
-    const auto opened = Ports::open(executor, request_.local, request_.peer, node_->heartbeat_port, request_.tcp_port);
+    const std::uint16_t tcp_port = request_.tcp_port != 0 ? request_.tcp_port : node_->peers_port;
+    const auto opened = Ports::open(executor, request_.local, request_.peer, node_->heartbeat_port, tcp_port);
     if (!opened) co_return opened.error();
     const auto& ports = *opened;
     replica::Frame frame;
@@ -132,7 +133,7 @@ Pairing::Step Pairing::try_ports() {
     asked.set_address(request_.local);
     asked.set_peer_address(request_.peer);
     asked.set_udp_port(node_->heartbeat_port);
-    asked.set_tcp_port(request_.tcp_port);
+    asked.set_tcp_port(tcp_port);
     const auto there = co_await call(*peer_, std::move(frame), patience);
     Result<void> done;
     if (!there) done = there.error();

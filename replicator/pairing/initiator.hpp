@@ -51,7 +51,7 @@ struct PairRequest {
     std::string peer;
     std::string user = "loadbalancer";
     std::uint16_t ssh_port = 22;
-    std::uint16_t tcp_port = 7778;  // HAProxy's tables
+    std::uint16_t tcp_port = 0;  // HAProxy's tables; 0: as configured
     bool replace_peer = false;
     std::string author;
     ssh::HostKey own_host_key;  // of this node's SSH server

@@ -137,6 +137,8 @@ Result<LocalNode> look_at_node(const config::Paths& paths) {
     node.services = static_cast<unsigned>(loaded.cluster.config.virtual_services_size() +
                                           loaded.cluster.config.floating_ips_size());
     node.heartbeat_port = static_cast<std::uint16_t>(loaded.effective_cluster.heartbeat().port());
+    const auto peers_port = static_cast<std::uint16_t>(loaded.effective_cluster.layer7().peers_port());
+    if (peers_port != 0) node.peers_port = peers_port;
     const auto keys = KeyRing::load(heartbeat_key_path(paths.state_dir));
     if (!keys && keys.error().code != ENOENT) return keys.error();
     if (keys) node.cluster_id = keys->cluster_id_hex();

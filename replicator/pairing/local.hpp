@@ -32,6 +32,7 @@ struct LocalNode {
     std::uint64_t revision = 0;
     unsigned services = 0;  // virtual services and floating IPs
     std::uint16_t heartbeat_port = 6694;
+    std::uint16_t peers_port = 7778;
     std::string cluster_id;   // of the key; empty: none
     std::string paired_with;  // name, or an address; empty: a single node
     std::optional<config::PeerRecord> record;
