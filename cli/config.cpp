@@ -1,5 +1,7 @@
 // lbcluster config ...: check, show and change the configuration, and its revisions (RE-5, OP-1). Works on the files;
 // needs no daemon.
+#include <sys/stat.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Validators.hpp>
 #include <charconv>
@@ -11,6 +13,7 @@
 #include "change.hpp"
 #include "commands.hpp"
 #include "context.hpp"
+#include "lbcluster/config/backup.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/store.hpp"
@@ -24,6 +27,8 @@ struct Options : ChangeOptions {
     std::string revision;  // a number, 1 and up
     bool peer = false;
     std::string whose;  // mine | peer
+    bool secrets = false;
+    bool node = false;
     [[nodiscard]] std::uint64_t number() const { return revision.empty() ? 0 : std::stoull(revision); }
 };
 
@@ -176,6 +181,44 @@ void reset(Context& context, const Options& options) {
     finish(context, config::reset(context.paths, change_of(options, "factory settings")), options);
 }
 
+// Never over another one.
+void backup(Context& context, const Options& options) {
+    const std::string& file = *options.file;
+    const auto made = config::make_backup(context.paths, options.secrets, LBCLUSTER_VERSION);
+    if (!made) return report_refusal(context, {made.error(), {}});
+    struct stat info{};
+    if (::lstat(file.c_str(), &info) == 0) {
+        return fail(context, exit_refused, {file + " is there already", "choose another name, or remove it", 0});
+    }
+    const auto written = config::write_atomically(file, config::backup_file(*made), 0600);
+    if (!written) return report_refusal(context, {written.error(), {}});
+    if (context.json) {
+        return print_json({{"file", file},
+                           {"node", made->node()},
+                           {"revision", made->revision()},
+                           {"digest", made->digest()},
+                           {"secrets", options.secrets}});
+    }
+    print(harmless(file) + ": the configuration of " + harmless(made->node()) + ", digest " +
+          made->digest().substr(0, 16) + (options.secrets ? ", with the secrets of this node" : ", without keys") + "\n");
+}
+
+void restore(Context& context, const Options& options) {
+    if (!may_change(context)) return;
+    constexpr std::size_t backup_bytes_max = 4 * config::files_bytes_max;
+    const auto bytes = config::read_bytes(*options.file, backup_bytes_max);
+    if (!bytes) return report_refusal(context, {bytes.error(), {}});
+    const auto backup = config::read_backup(*bytes);
+    if (!backup) return fail(context, exit_invalid, backup.error());
+    const config::Change change =
+        change_of(options, "restore the backup of " + backup->node() + " of " + backup->time());
+    const auto facts = machine_facts(context);
+    finish(context,
+           options.node ? config::restore_node(context.paths, *backup, facts, change)
+                        : config::restore(context.paths, *backup, facts, change),
+           options);
+}
+
 }  // namespace
 
 void add_change_options(CLI::App* command, ChangeOptions& options) {
@@ -207,6 +250,17 @@ void register_config(CLI::App& app, Context& context) {
 
     auto* history_verb = config->add_subcommand("history", "The revisions, newest first; * is in force");
     history_verb->callback([&context] { history(context); });
+
+    auto* backup_verb = config->add_subcommand("backup", "Write the configuration of this node to FILE");
+    backup_verb->add_option("FILE", options->file, "A new file; only its owner may read it")->required();
+    backup_verb->add_flag("--secrets", options->secrets, "With the keys and the peer of this node");
+    backup_verb->callback([&context, options] { backup(context, *options); });
+
+    auto* restore_verb = config->add_subcommand("restore", "Put a backup in force, as a new revision");
+    restore_verb->add_option("FILE", options->file, "Made by 'lbcluster config backup'")->required();
+    restore_verb->add_flag("--node", options->node, "Also what is this node's alone: node.yaml, and keys if it has them");
+    add_change_options(restore_verb, *options);
+    restore_verb->callback([&context, options] { restore(context, *options); });
 
     auto* rollback_verb = config->add_subcommand("rollback", "Put revision REV in force again, as a new revision");
     rollback_verb->add_option("REV", options->revision, "Number of a revision")

@@ -90,6 +90,10 @@ std::vector<Revision> history(const Paths& paths, std::optional<Error>* denied) 
     return revisions;
 }
 
+Result<std::string> read_bytes(const std::string& path, std::size_t bytes_max) {
+    return file_ops::read_file(path, bytes_max, true);
+}
+
 Result<std::string> read_text(const std::string& path) { return file_ops::read_file(path, text_bytes_max, true); }
 
 }  // namespace lbcluster::config

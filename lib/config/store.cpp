@@ -474,13 +474,14 @@ Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, cons
                                   const Change& change) {
     const auto content = read_revision(paths, number);
     if (!content) return Refusal{content.error(), {}};
-    const std::string name = "cluster.yaml of revision " + std::to_string(number);
-    LoadResult checked = check_content(paths, *content, name, facts);
-    if (!checked.ok()) {
-        return Refusal{{"revision " + std::to_string(number) + " is not valid on this node", "", 0},
-                       std::move(checked.problems)};
-    }
-    return change_to(paths, *content, change, std::move(checked.problems));
+    return apply_content(paths, *content, "cluster.yaml of revision " + std::to_string(number), facts, change);
+}
+
+Result<Applied, Refusal> apply_content(const Paths& paths, const Content& content, const std::string& name,
+                                       const std::optional<Facts>& facts, const Change& change) {
+    LoadResult checked = check_content(paths, content, name, facts);
+    if (!checked.ok()) return Refusal{{name + " is not valid on this node", "", 0}, std::move(checked.problems)};
+    return change_to(paths, content, change, std::move(checked.problems));
 }
 
 std::string factory_cluster_yaml() {

@@ -67,5 +67,7 @@ std::vector<Revision> history(const Paths& paths, std::optional<Error>* denied =
 
 // A configuration file that the user named; at most text_bytes_max.
 Result<std::string> read_text(const std::string& path);
+// Any file; at most `bytes_max`.
+Result<std::string> read_bytes(const std::string& path, std::size_t bytes_max);
 
 }  // namespace lbcluster::config

@@ -61,6 +61,9 @@ Result<Applied, Refusal> apply(const Paths& paths, const std::string& cluster_ya
 // The content of an old revision, files/ too, as a new one.
 Result<Applied, Refusal> rollback(const Paths& paths, std::uint64_t number, const std::optional<Facts>& facts,
                                   const Change& change);
+// All of a content, files/ too, checked as on this node; `name` is what problems call its cluster.yaml.
+Result<Applied, Refusal> apply_content(const Paths& paths, const Content& content, const std::string& name,
+                                       const std::optional<Facts>& facts, const Change& change);
 // Factory settings. The way out of a broken state: what cannot be kept as a revision is set aside.
 Result<Applied, Refusal> reset(const Paths& paths, const Change& change);
 std::string factory_cluster_yaml();

@@ -363,6 +363,20 @@ TEST_F(ConfigCommand, MistakesInServicesChangeNothing) {
     expect("server drain web s", 1, "has no real server 's'");
 }
 
+TEST_F(ConfigCommand, BackupAndRestore) {
+    const std::string saved = folder_ + "/saved";
+    EXPECT_EQ(lbcluster("config backup " + saved).exit_code, 0);
+    EXPECT_EQ(fs::status(saved).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+    EXPECT_EQ(lbcluster("config backup " + saved).exit_code, 5) << "never over another one";
+    EXPECT_EQ(lbcluster("config apply --no-wait " + file("good.yaml")).exit_code, 0);
+    const Outcome restored = lbcluster("--json config restore --no-wait " + saved);
+    EXPECT_EQ(restored.exit_code, 0) << restored.out;
+    EXPECT_EQ(get("cluster.yaml"), "# by hand\nheartbeat: {port: 7000}\n");
+    const Outcome broken = lbcluster("config restore --no-wait " + file("good.yaml"));
+    EXPECT_EQ(broken.exit_code, 3);
+    EXPECT_THAT(broken.out, HasSubstr("no backup"));
+}
+
 // OP-3
 TEST_F(ConfigCommand, ADuplicateThatClashesIsDisabledAndGetsANumber) {
     put("cluster.yaml",
