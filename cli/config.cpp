@@ -1,11 +1,14 @@
 // lbcluster config ...: check, show and change the configuration, and its revisions (RE-5, OP-1). Works on the files;
 // needs no daemon.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Validators.hpp>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,10 +16,14 @@
 #include "change.hpp"
 #include "commands.hpp"
 #include "context.hpp"
+#include "lbcluster/base/clock.hpp"
+#include "lbcluster/base/time.hpp"
+#include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/backup.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/store.hpp"
+#include "lbcluster/replica.pb.h"
 #include "replication.hpp"
 
 namespace lbcluster::cli {
@@ -26,7 +33,8 @@ struct Options : ChangeOptions {
     std::optional<std::string> file;
     std::string revision;  // a number, 1 and up
     bool peer = false;
-    std::string whose;  // mine | peer
+    std::string whose;    // mine | peer
+    std::string confirm;  // a duration
     bool secrets = false;
     bool node = false;
     [[nodiscard]] std::uint64_t number() const { return revision.empty() ? 0 : std::stoull(revision); }
@@ -37,6 +45,12 @@ std::string complaint_about_revision(const std::string& text) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     const bool good = error == std::errc{} && end == text.data() + text.size() && number > 0;
     return good ? "" : "'" + text + "' is not the number of a revision; 'lbcluster config history' lists them";
+}
+
+std::string complaint_about_patience(const std::string& text) {
+    const auto patience = parse_duration(text);
+    if (patience && *patience >= std::chrono::seconds(1) && *patience <= std::chrono::hours(24)) return "";
+    return "'" + text + "' is no time from 1s to 24h";
 }
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -158,14 +172,77 @@ config::Change change_of(const Options& options, const std::string& what) {
     return change;
 }
 
+// replicatord takes the configuration back, so it must be there. What is written here counts as soon as the new one is
+// in force. The time; nothing after fail().
+std::optional<std::string> promise_to_take_back(Context& context, const Options& options, const std::string& text) {
+    if (!bus::listens(context.paths.socket_of("replicatord"))) {
+        fail(context, exit_unreachable,
+             {"nobody would take the configuration back: replicatord does not run",
+              "start it ('systemctl start replicatord'), or apply without --confirm", 0});
+        return std::nullopt;
+    }
+    const auto current = config::read_content(context.paths.config_dir);
+    if (!current) {
+        report_refusal(context, {current.error(), {}});
+        return std::nullopt;
+    }
+    // By its digest alone it can be found again.
+    if (const auto settled = config::settle(context.paths, std::chrono::seconds(5)); !settled) {
+        report_refusal(context, settled.error());
+        return std::nullopt;
+    }
+    const auto patience = parse_duration(options.confirm);
+    const auto until = realtime_ms_now() + static_cast<std::uint64_t>(*patience / std::chrono::milliseconds(1));
+    replica::Unconfirmed promise;
+    promise.set_digest(config::digest_of({text, current->files}));
+    promise.set_before(config::digest_of(*current));
+    promise.set_until(format_rfc3339(until));
+    if (promise.digest() == promise.before()) {
+        fail(context, exit_refused, {"this configuration is in force already", "there is nothing to confirm", 0});
+        return std::nullopt;
+    }
+    const auto written = config::write_atomically(context.paths.unconfirmed_file(), config::to_yaml(promise), 0600);
+    if (written) return promise.until();
+    report_refusal(context, {written.error(), {}});
+    return std::nullopt;
+}
+
 void apply(Context& context, const Options& options) {
     if (!may_change(context)) return;
     const auto text = config::read_text(*options.file);
     if (!text) return report_refusal(context, {text.error(), {}});
-    finish(context,
-           config::apply(context.paths, *text, *options.file, machine_facts(context),
-                         change_of(options, "apply " + base_name(*options.file))),
-           options);
+    std::optional<std::string> until;
+    if (!options.confirm.empty()) {
+        until = promise_to_take_back(context, options, *text);
+        if (!until) return;
+    }
+    const auto applied = config::apply(context.paths, *text, *options.file, machine_facts(context),
+                                       change_of(options, "apply " + base_name(*options.file)));
+    if (!until) return finish(context, applied, options);
+    if (!applied) {
+        ::unlink(context.paths.unconfirmed_file().c_str());
+        return report_refusal(context, applied.error());
+    }
+    report_applied(context, *applied, options,
+                   {"It is taken back at " + *until + ", on both nodes, unless you run 'lbcluster config confirm'."},
+                   {{"confirm_until", *until}});
+}
+
+void confirm(Context& context) {
+    if (!may_change(context)) return;
+    const std::string file = context.paths.unconfirmed_file();
+    if (::unlink(file.c_str()) != 0) {
+        const int code = errno;
+        if (code == ENOENT) fail(context, exit_refused, {"nothing waits to be confirmed", "", 0});
+        else fail(context, exit_failed, {"cannot remove " + file + ": " + std::strerror(code), "are you root?", code});
+        return;
+    }
+    // It tells the peer.
+    bus::Call look;
+    look.mutable_reload();
+    static_cast<void>(bus::call(context.paths.socket_of("replicatord"), look, std::chrono::seconds(5)));
+    if (context.json) return print_json({{"result", "confirmed"}});
+    print("The configuration stays.\n");
 }
 
 void rollback(Context& context, const Options& options) {
@@ -188,7 +265,8 @@ void backup(Context& context, const Options& options) {
     if (!made) return report_refusal(context, {made.error(), {}});
     struct stat info{};
     if (::lstat(file.c_str(), &info) == 0) {
-        return fail(context, exit_refused, {file + " is there already", "choose another name, or remove it", 0});
+        fail(context, exit_refused, {file + " is there already", "choose another name, or remove it", 0});
+        return;
     }
     const auto written = config::write_atomically(file, config::backup_file(*made), 0600);
     if (!written) return report_refusal(context, {written.error(), {}});
@@ -200,7 +278,8 @@ void backup(Context& context, const Options& options) {
                            {"secrets", options.secrets}});
     }
     print(harmless(file) + ": the configuration of " + harmless(made->node()) + ", digest " +
-          made->digest().substr(0, 16) + (options.secrets ? ", with the secrets of this node" : ", without keys") + "\n");
+          made->digest().substr(0, 16) + (options.secrets ? ", with the secrets of this node" : ", without keys") +
+          "\n");
 }
 
 void restore(Context& context, const Options& options) {
@@ -209,7 +288,10 @@ void restore(Context& context, const Options& options) {
     const auto bytes = config::read_bytes(*options.file, backup_bytes_max);
     if (!bytes) return report_refusal(context, {bytes.error(), {}});
     const auto backup = config::read_backup(*bytes);
-    if (!backup) return fail(context, exit_invalid, backup.error());
+    if (!backup) {
+        fail(context, exit_invalid, backup.error());
+        return;
+    }
     const config::Change change =
         change_of(options, "restore the backup of " + backup->node() + " of " + backup->time());
     const auto facts = machine_facts(context);
@@ -245,8 +327,13 @@ void register_config(CLI::App& app, Context& context) {
 
     auto* apply_verb = config->add_subcommand("apply", "Check FILE, then put it in force as cluster.yaml");
     apply_verb->add_option("FILE", options->file, "The new cluster.yaml")->required();
+    apply_verb->add_option("--confirm", options->confirm, "Take it back after this time unless it is confirmed: 60s")
+        ->check(complaint_about_patience);
     add_change_options(apply_verb, *options);
     apply_verb->callback([&context, options] { apply(context, *options); });
+
+    auto* confirm_verb = config->add_subcommand("confirm", "Keep what was applied with --confirm");
+    confirm_verb->callback([&context] { confirm(context); });
 
     auto* history_verb = config->add_subcommand("history", "The revisions, newest first; * is in force");
     history_verb->callback([&context] { history(context); });
@@ -258,7 +345,8 @@ void register_config(CLI::App& app, Context& context) {
 
     auto* restore_verb = config->add_subcommand("restore", "Put a backup in force, as a new revision");
     restore_verb->add_option("FILE", options->file, "Made by 'lbcluster config backup'")->required();
-    restore_verb->add_flag("--node", options->node, "Also what is this node's alone: node.yaml, and keys if it has them");
+    restore_verb->add_flag("--node", options->node,
+                           "Also what is this node's alone: node.yaml, and keys if it has them");
     add_change_options(restore_verb, *options);
     restore_verb->callback([&context, options] { restore(context, *options); });
 

@@ -7,6 +7,8 @@
 #include <filesystem>
 
 #include "lbcluster/base/assert.hpp"
+#include "lbcluster/base/clock.hpp"
+#include "lbcluster/base/time.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
@@ -113,6 +115,7 @@ Look Keeper::look(bool may_change) {
     look.node = loaded.effective_node.node();
     look.log_level = config::written_text(loaded.effective_node.log_level());
     look.revision = loaded.revision;
+    look.unconfirmed = unconfirmed(loaded.digest);
     if (!look.peer) {
         ledger_.reset();
         look.own = loaded.digest;
@@ -210,6 +213,43 @@ Result<void> Keeper::set_version(const std::string& digest, const Version& versi
     Ledger ledger = *ledger_;
     ledger.counted.version = version;
     return write_ledger(ledger);
+}
+
+// ---- what waits to be confirmed ----
+
+// The command writes the file before it changes anything: one about something else may be about what comes.
+std::optional<replica::Unconfirmed> Keeper::unconfirmed(const std::string& digest) const {
+    auto kept = read_message<replica::Unconfirmed>(paths_.unconfirmed_file());
+    if (!kept) return std::nullopt;
+    const auto until = parse_rfc3339(kept->until());
+    if (until && !kept->digest().empty() && kept->digest() == digest) return std::move(*kept);
+    if (!until || *until < realtime_ms_now()) ::unlink(paths_.unconfirmed_file().c_str());
+    return std::nullopt;
+}
+
+std::optional<Note> Keeper::take_back() {
+    const auto waiting = unconfirmed(digest_in_force(paths_));
+    if (!waiting) return std::nullopt;
+    config::Change change;
+    change.author = "replicatord";
+    change.reason = "taken back: not confirmed until " + waiting->until();
+    change.expected_digest = waiting->digest();
+    const auto done = config::put_back(paths_, waiting->before(), change);
+    if (!done) {
+        return Note{"not-taken-back", "warning",
+                    "the configuration was not confirmed and cannot be taken back: " + done.error().error.message};
+    }
+    ::unlink(paths_.unconfirmed_file().c_str());
+    return Note{"config-taken-back", "warning",
+                "nobody has confirmed the configuration in time: the one before is in force again, as revision " +
+                    std::to_string(done->revision)};
+}
+
+Result<void> Keeper::keep_unconfirmed(const std::optional<replica::Unconfirmed>& unconfirmed) {
+    if (unconfirmed)
+        return config::write_atomically(paths_.unconfirmed_file(), config::to_yaml(*unconfirmed), file_mode);
+    ::unlink(paths_.unconfirmed_file().c_str());
+    return {};
 }
 
 // ---- to the peer ----

@@ -38,8 +38,9 @@ struct Look {
     std::string own;             // digest in force; empty: see `error`
     std::uint64_t revision = 0;  // its number
     std::vector<std::string> known;
-    std::string error;                       // why what is in force cannot be replicated
-    std::optional<std::uint64_t> set_aside;  // a hand edit is this revision now
+    std::string error;                                // why what is in force cannot be replicated
+    std::optional<std::uint64_t> set_aside;           // a hand edit is this revision now
+    std::optional<replica::Unconfirmed> unconfirmed;  // about what is in force
     std::vector<Note> notes;
 };
 
@@ -62,6 +63,11 @@ class Keeper {
     Look look(bool may_change);
     // The version of the content with this digest, if it is still in force.
     Result<void> set_version(const std::string& digest, const Version& version);
+    // What was not confirmed in time: what was in force before it comes back. A note says so; nothing: it is not in
+    // force.
+    std::optional<Note> take_back();
+    // As the active node has it.
+    Result<void> keep_unconfirmed(const std::optional<replica::Unconfirmed>& unconfirmed);
     // What the peer has not got, up to what is in force.
     Result<Parcel> pack(const std::set<std::string>& peer_knows);
     // Contents that are here and need not be sent.
@@ -76,6 +82,7 @@ class Keeper {
     Result<void> write_ledger(const Ledger& ledger);
     void count(Look& look, const config::LoadResult& loaded, const Own& own, bool may_change);
     void put_back(Look& look);
+    [[nodiscard]] std::optional<replica::Unconfirmed> unconfirmed(const std::string& digest) const;
     [[nodiscard]] std::string ledger_file() const { return paths_.state_dir + "/replica.yaml"; }
 
     config::Paths paths_;

@@ -15,6 +15,10 @@ namespace lbcluster::replicator {
 
 namespace {
 
+std::string text_of(const std::optional<replica::Unconfirmed>& one) {
+    return one ? one->digest() + " " + one->before() + " " + one->until() : "";
+}
+
 constexpr std::size_t sessions_max = 8;  // of the peer's: it has one, and perhaps an old one that has not ended yet
 constexpr std::size_t known_max = 1000;
 
@@ -92,7 +96,7 @@ void Replication::finish_look(Look look) {
     if (look_.counted.digest != refused_) refused_.clear();
     const auto changed = [&] {
         return look_.own != before.own || look_.counted != before.counted || look_.known != before.known ||
-               look_.error != before.error;
+               look_.error != before.error || text_of(look_.unconfirmed) != text_of(before.unconfirmed);
     };
     const bool tell_all = changed();
     for (const auto& session : std::vector(sessions_)) {
@@ -101,6 +105,21 @@ void Replication::finish_look(Look look) {
     }
     evaluate();
     if (look_.peer && !same_pair) events_.call_peer();
+    follow_unconfirmed();
+}
+
+// The passive node has the active one's, once it has its content.
+void Replication::follow_unconfirmed() {
+    if (active_ || !peer_active_ || !connected() || !peer_ || peer_->digest != look_.own) return;
+    const std::string wanted = look_.own + text_of(peer_unconfirmed_);
+    if (text_of(peer_unconfirmed_) == text_of(look_.unconfirmed) || wanted == followed_) return;
+    followed_ = wanted;
+    on_disk(
+        io_, files_, open_, [this, unconfirmed = peer_unconfirmed_] { return keeper_.keep_unconfirmed(unconfirmed); },
+        [this](const Result<void>& done) {
+            if (!done) spdlog::warn("what waits to be confirmed cannot be written down: {}", done.error().message);
+            look();
+        });
 }
 
 // What was true of the old peer says nothing about the new one.
@@ -231,6 +250,7 @@ void Replication::send_standing(const std::shared_ptr<Session>& session, std::ui
     for (const std::string& key : look_.known) standing.add_known(key);
     standing.set_active(active_);
     standing.set_answers(answers);
+    if (look_.unconfirmed) *standing.mutable_unconfirmed() = *look_.unconfirmed;
     session->send(std::move(frame));
 }
 
@@ -278,6 +298,8 @@ void Replication::on_standing(const replica::Standing& standing) {
     if (!standing.digest().empty()) peer_ = turned(standing.digest(), standing.version());
     if (peer_ && peer_->digest != taken_not_digest_) taken_not_.clear();
     peer_active_ = standing.active();
+    peer_unconfirmed_.reset();
+    if (standing.has_unconfirmed()) peer_unconfirmed_ = standing.unconfirmed();
     peer_revision_ = standing.revision();
     peer_error_ = one_line(standing.error());
     peer_knows_.clear();
@@ -286,6 +308,7 @@ void Replication::on_standing(const replica::Standing& standing) {
     }
     for (Waiting& one : waiting_) one.answered = one.answered || standing.answers() >= one.id;
     evaluate();
+    follow_unconfirmed();
 }
 
 // ---- deciding ----

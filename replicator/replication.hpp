@@ -109,6 +109,8 @@ class Replication : private SessionHost {
     [[nodiscard]] std::shared_ptr<Session> best() const;
     void send_standing(const std::shared_ptr<Session>& session, std::uint64_t answers = 0);
     void ask_for_look();
+    void follow_unconfirmed();
+    void take_back_in_time();
 
     // deciding
     void finish_look(Look look);
@@ -177,6 +179,10 @@ class Replication : private SessionHost {
     bool merging_ = false;
     bool holding_ = false;  // until retry_timer_ rings
     std::optional<Incoming> incoming_;
+    std::optional<replica::Unconfirmed> peer_unconfirmed_;
+    std::string followed_;  // what of the peer's was written down last
+    bool taking_back_ = false;
+    Instant take_back_after_{};
     std::optional<std::uint64_t> set_aside_;  // alarmed until the configuration changes
     std::string set_aside_digest_;
     std::string diverged_note_;

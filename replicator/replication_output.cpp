@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lbcluster/base/clock.hpp"
+#include "lbcluster/base/time.hpp"
 #include "lbcluster/base/utf8.hpp"
 #include "replicator/on_disk.hpp"
 #include "replicator/replication.hpp"
@@ -156,7 +157,24 @@ void Replication::tick() {
         respond(reply_of(exit_timed_out, "the peer does not answer"));
     }
     if (push_) push_on_its_way(now);
+    take_back_in_time();
     evaluate();
+}
+
+// Who may change the configuration takes it back; the other node gets that like any other change.
+void Replication::take_back_in_time() {
+    if (!look_.unconfirmed || taking_back_ || !may_change() || boottime_now() < take_back_after_) return;
+    const auto until = parse_rfc3339(look_.unconfirmed->until());
+    if (until && realtime_ms_now() < *until) return;
+    taking_back_ = true;
+    take_back_after_ = boottime_now() + answer_patience;  // if it fails
+    on_disk(
+        io_, files_, open_, [this] { return keeper_.take_back(); },
+        [this](const std::optional<Note>& note) {
+            taking_back_ = false;
+            if (note) events_.on_note(*note);
+            look();
+        });
 }
 
 // A slow link may take its time, one on which nothing moves may not.
@@ -291,6 +309,10 @@ void Replication::judge_alarms() {
               " and is not in force",
           "look at it ('lbcluster config diff " + (set_aside_ ? std::to_string(*set_aside_) : "") +
               "'), and make the change on the active node");
+    alarm("config-unconfirmed", look_.unconfirmed.has_value(),
+          "the configuration is taken back at " + (look_.unconfirmed ? look_.unconfirmed->until() : "") +
+              " unless it is confirmed",
+          "if it is right: 'lbcluster config confirm'");
     const auto differing = views_.differing(now, differ_patience);
     std::string text;
     for (std::size_t i = 0; i < differing.size() && i < shown_max; ++i) {

@@ -90,8 +90,8 @@ Result<Backup> make_backup(const Paths& paths, bool secrets, const std::string& 
     backup.set_version(version);
     backup.set_node(loaded.effective_node.node());
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    backup.set_time(format_rfc3339(
-        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count())));
+    backup.set_time(
+        format_rfc3339(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count())));
     backup.set_revision(loaded.revision);
     backup.set_digest(digest_of(*content));
     backup.set_cluster_yaml(content->cluster_yaml);

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "lbcluster/base/result.hpp"
 #include "lbcluster/backup.pb.h"
+#include "lbcluster/base/result.hpp"
 #include "lbcluster/config/store.hpp"
 
 namespace lbcluster::config {

@@ -20,6 +20,8 @@ struct Paths {
     [[nodiscard]] std::string revisions_dir() const { return state_dir + "/revisions"; }
     [[nodiscard]] std::string keys_dir() const { return state_dir + "/keys"; }
     [[nodiscard]] std::string peer_file() const { return state_dir + "/peer.yaml"; }  // message PeerRecord
+    // What `config apply --confirm` waits for; message replica.Unconfirmed.
+    [[nodiscard]] std::string unconfirmed_file() const { return state_dir + "/unconfirmed.yaml"; }
     // Home of the account that the peer logs in to; a folder of its own, as that account may see nothing of the state.
     [[nodiscard]] std::string peer_home() const { return state_dir + "-peer"; }
     // `daemon` as the program is called: heartbeatd.

@@ -104,8 +104,8 @@ TEST_F(BackupTest, WhatIsNotValidHereChangesNothing) {
     put(anew.node_file(), "node: fresh\n");
     put(anew.cluster_file(), "{}\n");
     for (const bool node : {false, true}) {
-        const auto refused = node ? restore_node(anew, *backup, std::nullopt, change_)
-                                  : restore(anew, *backup, std::nullopt, change_);
+        const auto refused =
+            node ? restore_node(anew, *backup, std::nullopt, change_) : restore(anew, *backup, std::nullopt, change_);
         ASSERT_FALSE(refused.ok());
         EXPECT_THAT(format(refused.error().problems), HasSubstr("prot"));
         EXPECT_EQ(get(anew.node_file()), "node: fresh\n");

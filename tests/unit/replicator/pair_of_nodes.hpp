@@ -66,6 +66,9 @@ struct TestNode {
         std::filesystem::create_directories(path.parent_path());
         std::ofstream(path) << text;
     }
+    void put_state(const std::string& file, const std::string& text) const {
+        std::ofstream(paths.state_dir + "/" + file) << text;
+    }
     [[nodiscard]] std::string get(const std::string& file) const {
         std::ifstream in(paths.config_dir + "/" + file);
         std::stringstream text;

@@ -257,5 +257,63 @@ TEST_F(Replicating, TwoHundredChangesOverALinkThatFailsAtRandom) {
     EXPECT_FALSE(lb2_->noted("diverged"));
 }
 
+// `config apply --confirm`: what nobody confirms comes back on both nodes, whoever is active by then.
+TEST_F(Replicating, WhatIsNotConfirmedComesBackOnBoth) {
+    const auto promise = [&](TestNode& node, const std::string& yaml, std::uint64_t until_ms) {
+        replica::Unconfirmed one;
+        one.set_digest(config::digest_of({yaml, {}}));
+        one.set_before(node.digest());
+        one.set_until(format_rfc3339(until_ms));
+        node.put_state("unconfirmed.yaml", config::to_yaml(one));
+    };
+    const auto both_have = [&](const std::string& yaml) {
+        return in_sync() && lb1_->get("cluster.yaml") == yaml && lb2_->get("cluster.yaml") == yaml;
+    };
+    connect();
+    lb1_->replication->set_may_change(true, true);
+    lb2_->replication->set_may_change(false, false);
+    ASSERT_TRUE(run_until([&] { return in_sync(); }));
+    // Confirmed in time: it stays.
+    promise(*lb1_, yaml_of("second"), realtime_ms_now() + 60'000);
+    lb1_->apply(yaml_of("second"));
+    ASSERT_TRUE(run_until([&] {
+        return both_have(yaml_of("second")) && lb1_->alarmed("config-unconfirmed") &&
+               lb2_->alarmed("config-unconfirmed");
+    }));
+    std::filesystem::remove(lb1_->paths.unconfirmed_file());
+    lb1_->replication->look();
+    ASSERT_TRUE(run_until([&] { return !std::filesystem::exists(lb2_->paths.unconfirmed_file()); }));
+    ASSERT_TRUE(run_until([&] { return !lb2_->alarmed("config-unconfirmed"); }));
+    // Not confirmed: back.
+    promise(*lb1_, yaml_of("third"), realtime_ms_now() + 60'000);
+    lb1_->apply(yaml_of("third"));
+    ASSERT_TRUE(run_until([&] { return both_have(yaml_of("third")) && lb2_->alarmed("config-unconfirmed"); }));
+    replica::Unconfirmed over;
+    over.set_digest(config::digest_of({yaml_of("third"), {}}));
+    over.set_before(config::digest_of({yaml_of("second"), {}}));
+    over.set_until(format_rfc3339(realtime_ms_now() + 200));
+    lb1_->put_state("unconfirmed.yaml", config::to_yaml(over));
+    lb1_->replication->look();
+    ASSERT_TRUE(run_until([&] {
+        lb1_->replication->tick();
+        return both_have(yaml_of("second"));
+    }));
+    EXPECT_TRUE(lb1_->noted("config-taken-back"));
+    ASSERT_TRUE(
+        run_until([&] { return !lb1_->alarmed("config-unconfirmed") && !lb2_->alarmed("config-unconfirmed"); }));
+    // The active node dies before the time: the other one takes it back.
+    over.set_digest(config::digest_of({yaml_of("fourth"), {}}));
+    over.set_until(format_rfc3339(realtime_ms_now() + 2000));
+    lb1_->put_state("unconfirmed.yaml", config::to_yaml(over));
+    lb1_->apply(yaml_of("fourth"));
+    ASSERT_TRUE(run_until([&] { return both_have(yaml_of("fourth")) && lb2_->alarmed("config-unconfirmed"); }));
+    cut();
+    lb2_->replication->set_may_change(true, true);
+    ASSERT_TRUE(run_until([&] {
+        lb2_->replication->tick();
+        return lb2_->get("cluster.yaml") == yaml_of("second");
+    }));
+}
+
 }  // namespace
 }  // namespace lbcluster::replicator
