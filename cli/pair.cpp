@@ -280,6 +280,11 @@ void unpair(Context& context, const UnpairOptions& options) {
     if (serves_there) ended = replicator::end_pair(context.paths, true, author());
     Result<void, PairFailure> told;
     if (ended) told = run_to_end(replicator::tell_unpair(context.paths, *node, dialer, !serves_there));
+    // It serves, whatever was believed here: ended on this side alone, both would hold the same addresses.
+    if (!told && !serves_there && told.error().error.code == EBUSY) {
+        fail(context, exit_refused, told.error().error);
+        return;
+    }
     if (ended && !serves_there) ended = replicator::end_pair(context.paths, false, author());
     if (!ended) {
         fail(context, replicator::exit_code_of_pairing(ended.error()), ended.error());

@@ -24,8 +24,9 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr std::uint32_t events = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |
-                                 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+// IN_MODIFY: a file that is being rewritten in place is empty, or half there; the quiet time counts from its last byte.
+constexpr std::uint32_t events = IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |
+                                 IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
 std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -63,13 +64,13 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
         inotify_.async_wait(asio::posix::descriptor_base::wait_read,
                             [self = shared_from_this()](const boost::system::error_code& error) {
                                 if (error || self->closed_) return;
-                                self->read_events();
+                                if (self->read_events()) self->note_change();
                                 self->wait();
                             });
     }
 
     // Bounded by the kernel's queue; an overrun counts as a change.
-    void read_events() {
+    bool read_events() {
         alignas(inotify_event) std::array<char, 16384> buffer{};
         bool changed = false;
         for (int round = 0; round < 64; ++round) {
@@ -83,7 +84,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
                 at += sizeof event + event.len;
             }
         }
-        if (changed) note_change();
+        return changed;
     }
 
     bool matters(const inotify_event& event, const std::string& name) {
@@ -114,6 +115,13 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
         timer_.expires_at(std::min(now + quiet_, first_change_ + 10 * quiet_));
         timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
             if (error || self->closed_ || !self->pending_) return;
+            // The end of a wait that was prolonged when this call was on its way already.
+            if (Clock::now() < self->timer_.expiry()) return;
+            // What happened just now is perhaps the beginning of the next burst.
+            if (self->read_events() && Clock::now() < self->first_change_ + 10 * self->quiet_) {
+                self->note_change();
+                return;
+            }
             self->pending_ = false;
             self->on_change_();
         });

@@ -305,7 +305,9 @@ boost::asio::awaitable<Result<void, PairFailure>> tell_unpair(config::Paths path
     if (sent) answer = co_await channel.receive(commit_patience);
     if (!answer) co_return failure(step, answer.error());
     if (answer->has_error()) {
-        co_return failure(step, {answer->error().message(), answer->error().hint(), EIO});
+        constexpr unsigned refused = 5;
+        const int code = answer->error().exit_code() == refused ? EBUSY : EIO;
+        co_return failure(step, {answer->error().message(), answer->error().hint(), code});
     }
     co_return Result<void, PairFailure>{};
 }

@@ -449,7 +449,9 @@ TEST_F(Pairing, UnpairDoesNotClearTheNodeThatServes) {
     EXPECT_EQ(pair().daemon("lb2").stop(), 0);
     EXPECT_EQ(pair().cli("lb2", {"unpair"}, 60s).exit_code, 5) << "without heartbeatd nothing is known";
     const Outcome kept = pair().cli("lb2", {"unpair", "--keep"}, 60s);
-    EXPECT_THAT(kept.out, HasSubstr("lb1 serves the floating IPs just now")) << kept.err;
+    EXPECT_EQ(kept.exit_code, 5) << "both would have the same addresses";
+    EXPECT_THAT(kept.err, HasSubstr("lb1 serves the floating IPs just now")) << kept.out;
+    EXPECT_NE(state_file("lb2", "peer.yaml"), "") << "nothing was changed";
     EXPECT_THAT(file("lb1", "cluster.yaml"), HasSubstr("web"));
     EXPECT_TRUE(lab_.holds("lb1", "10.77.0.210"));
 }

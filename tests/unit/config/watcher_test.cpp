@@ -106,6 +106,31 @@ TEST_F(WatcherTest, ABurstIsOneCallback) {
     EXPECT_EQ(calls_, 1);
 }
 
+TEST_F(WatcherTest, AFileThatIsBeingRewrittenIsLeftUntilItIsThere) {
+    fs::create_directories(paths_.config_dir);
+    put(paths_.cluster_file(), "a");
+    std::string seen;
+    const auto look = [&] {
+        ++calls_;
+        std::ifstream(paths_.cluster_file()) >> seen;
+    };
+    Watcher watcher(io_, paths_, look, 50ms);
+    ASSERT_TRUE(watcher.start());
+    put(paths_.cluster_file(), "b");
+    const auto begin = std::chrono::steady_clock::now();
+    while (io_.poll_one() == 0) ASSERT_LT(std::chrono::steady_clock::now() - begin, 5s);
+    // The quiet time passes while nobody looks, and ends with the file emptied by the next writer.
+    while (std::chrono::steady_clock::now() - begin < 100ms) ::usleep(1000);
+    std::ofstream writer(paths_.cluster_file());
+    io_.restart();
+    io_.poll();
+    EXPECT_EQ(calls_, 0) << "it read '" << seen << "'";
+    writer << "c";
+    writer.close();
+    EXPECT_TRUE(noticed());
+    EXPECT_EQ(seen, "c");
+}
+
 TEST_F(WatcherTest, NothingComesAfterClose) {
     fs::create_directories(paths_.config_dir);
     Watcher watcher(io_, paths_, [this] { ++calls_; }, 5ms);

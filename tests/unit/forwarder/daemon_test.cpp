@@ -10,6 +10,7 @@
 #include "forwarder/daemon.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "lbcluster/bus/server.hpp"
+#include "lbcluster/config/store.hpp"
 #include "tests/unit/forwarder/model_kernel.hpp"
 #include "tests/unit/forwarder/specs.hpp"
 
@@ -44,7 +45,10 @@ class ForwarderDaemon : public testing::Test {
         kill();
         std::filesystem::remove_all(folder_);
     }
-    void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ + name) << text; }
+    // As an editor does: nobody ever reads half of it.
+    void write(const std::string& name, const std::string& text) const {
+        ASSERT_TRUE(config::write_atomically(folder_ + name, text, 0600));
+    }
     void start() {
         kill();
         io_ = std::make_unique<boost::asio::io_context>(1);
