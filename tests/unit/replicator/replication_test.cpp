@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "lbcluster/base/clock.hpp"
 #include "tests/unit/replicator/pair_of_nodes.hpp"
 
 namespace lbcluster::replicator {
