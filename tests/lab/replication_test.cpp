@@ -119,6 +119,73 @@ TEST_F(Replication, AChangeIsLiveOnTheOtherNodeWithinASecond) {
     EXPECT_EQ(history[0]["reason"].text(), "apply lb1.new.yaml");
 }
 
+TEST_F(Replication, WhatNobodyConfirmsIsTakenBackOnBothNodes) {
+    begin_paired();
+    if (HasFatalFailure()) return;
+    const std::string before = cluster("lb1");
+    const std::string file = pair().config_dir("lb1") + ".new.yaml";
+    const auto apply_for = [&](const std::string& label, const std::string& patience) {
+        write_file(file, cluster_yaml(PairSpec{}) + service_yaml(label));
+        return pair().cli("lb1", {"config", "apply", file, "--confirm", patience});
+    };
+    const auto both_have = [&](const std::string& words) {
+        return cluster("lb1").find(words) != std::string::npos && cluster("lb2").find(words) != std::string::npos;
+    };
+    const Outcome applied = apply_for("risky", "5s");
+    ASSERT_EQ(applied.exit_code, 0) << applied.err;
+    EXPECT_NE(applied.out.find("lbcluster config confirm"), std::string::npos) << applied.out;
+    EXPECT_TRUE(wait_until([&] { return both_have("risky") && pair().has_alarm("lb2", "config-unconfirmed"); }, 4s))
+        << both();
+    EXPECT_TRUE(wait_until([&] { return cluster("lb1") == before && cluster("lb2") == before && in_sync(); }, 20s))
+        << both();
+    EXPECT_NE(pair().cli("lb1", {"events"}).out.find("nobody has confirmed the configuration"), std::string::npos);
+    EXPECT_FALSE(pair().has_alarm("lb1", "config-unconfirmed"));
+    // The node that takes over in the meantime takes it back as well.
+    ASSERT_EQ(apply_for("risky", "8s").exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return both_have("risky") && pair().has_alarm("lb2", "config-unconfirmed"); }, 7s))
+        << both();
+    // Refused until the heartbeats have told that the configurations are the same again.
+    ASSERT_TRUE(wait_until([&] { return pair().cli("lb1", {"standby"}, 30s).exit_code == 0; }, 5s)) << both();
+    EXPECT_TRUE(wait_until([&] { return cluster("lb1") == before && cluster("lb2") == before && in_sync(); }, 30s))
+        << both();
+    ASSERT_TRUE(wait_until([&] { return pair().cli("lb1", {"activate"}, 30s).exit_code == 0; }, 5s)) << both();
+    // Confirmed: it stays.
+    ASSERT_EQ(apply_for("good", "4s").exit_code, 0);
+    const Outcome confirmed = pair().cli("lb1", {"config", "confirm"});
+    EXPECT_EQ(confirmed.exit_code, 0) << confirmed.err;
+    EXPECT_TRUE(wait_until([&] { return both_have("good") && in_sync(); }, 10s)) << both();
+    EXPECT_FALSE(wait_until([&] { return !both_have("good"); }, 6s)) << both();
+    EXPECT_EQ(pair().cli("lb1", {"config", "confirm"}).exit_code, 5) << "nothing waits any more";
+}
+
+TEST_F(Replication, ABackupIsRestoredOnBothNodes) {
+    begin_paired();
+    if (HasFatalFailure()) return;
+    std::filesystem::create_directories(pair().config_dir("lb1") + "/files/certs");
+    write_file(pair().config_dir("lb1") + "/files/certs/web.pem", "certificate\n");
+    ASSERT_TRUE(wait_until([&] { return in_sync(); }, 10s)) << both();
+    const std::string before = cluster("lb1");
+    const std::string file = pair().config_dir("lb1") + ".backup";
+    ASSERT_EQ(pair().cli("lb1", {"config", "backup", file}).exit_code, 0);
+    EXPECT_EQ(pair().cli("lb1", {"config", "backup", file}).exit_code, 5) << "never over another one";
+    ASSERT_EQ(apply("lb1", service_yaml("other")).exit_code, 0);
+    std::filesystem::remove(pair().config_dir("lb1") + "/files/certs/web.pem");
+    const std::string gone = pair().config_dir("lb2") + "/files/certs/web.pem";
+    ASSERT_TRUE(wait_until([&] { return in_sync() && !std::filesystem::exists(gone); }, 10s)) << both();
+    const Outcome refused = pair().cli("lb2", {"config", "restore", file});
+    EXPECT_EQ(refused.exit_code, 5) << refused.err;
+    const Outcome restored = pair().cli("lb1", {"config", "restore", file});
+    ASSERT_EQ(restored.exit_code, 0) << restored.err;
+    EXPECT_TRUE(wait_until([&] { return in_sync() && cluster("lb2") == before && std::filesystem::exists(gone); }, 10s))
+        << both();
+    // Half of one changes nothing.
+    const std::string whole = read_file(file);
+    write_file(file, whole.substr(0, whole.size() / 2));
+    const Outcome cut = pair().cli("lb1", {"config", "restore", file});
+    EXPECT_EQ(cut.exit_code, 3) << cut.err;
+    EXPECT_EQ(cluster("lb1"), before);
+}
+
 TEST_F(Replication, HandEditsOnThePassiveNodeAreKeptAlarmedAndNotInForce) {
     begin_paired();
     if (HasFatalFailure()) return;
