@@ -7,6 +7,7 @@
 
 #include "tests/lab/pair_test.hpp"
 #include "tests/lab/sshd.hpp"
+#include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
 namespace {
@@ -132,6 +133,57 @@ TEST_F(Pairing, MakesAPair) {
     // Once more does no harm.
     const Outcome again = pair_up();
     EXPECT_EQ(again.exit_code, 0) << again.out << again.err;
+    expect_paired();
+}
+
+// Whatever was said last before the connection breaks: nothing has happened, or the next `pair` completes it.
+TEST_F(Pairing, CutAfterAnyMessageItIsMended) {
+    begin_apart();
+    if (HasFatalFailure()) return;
+    TcpCutter cutter(lab_.host("lb1"), "10.77.0.12", 22);
+    const auto untouched = [&] {
+        return state_file("lb1", "peer.yaml").empty() && state_file("lb2", "peer.yaml").empty();
+    };
+    const auto part = [&] {
+        const Outcome outcome = pair().cli("lb1", {"unpair"}, 60s);
+        ASSERT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+        ASSERT_TRUE(untouched());
+        ASSERT_TRUE(wait_until([&] { return pair().activity("lb1") == "active" && pair().activity("lb2") == "active"; },
+                               20s, 20ms));
+    };
+    ASSERT_EQ(pair_up().exit_code, 0);
+    const std::size_t messages = cutter.passed();
+    ASSERT_GE(messages, 20U);
+    const std::size_t cuts = std::getenv("LBCLUSTER_FULL") != nullptr ? messages : 20;
+    std::map<std::string, unsigned> endings;
+    for (std::size_t cut = 1; cut <= cuts; ++cut) {
+        if (!untouched()) part();
+        if (HasFatalFailure()) return;
+        const std::string before = everything();
+        const std::size_t after = cut * messages / cuts;
+        cutter.cut_after(after);
+        const Outcome outcome = pair_up();
+        const bool broke = outcome.exit_code != 0;
+        cutter.pass();
+        if (broke) EXPECT_THAT(outcome.err, Not(HasSubstr("done"))) << after;
+        if (broke && everything() == before) {
+            ++endings["nothing changed"];
+            continue;
+        }
+        ++endings[broke ? "completed by the next" : "done in spite of it"];
+        if (broke) {
+            const Outcome again = pair_up();
+            ASSERT_EQ(again.exit_code, 0)
+                << "after " << after << " messages: " << outcome.err << again.out << again.err;
+        }
+        EXPECT_EQ(state_file("lb1", "keys/heartbeat.key"), state_file("lb2", "keys/heartbeat.key"));
+        EXPECT_EQ(file("lb2", "cluster.yaml"), file("lb1", "cluster.yaml"));
+    }
+    for (const auto& [ending, count] : endings)
+        std::printf("    of %zu cuts among %zu messages: %u %s\n", cuts, messages, count, ending.c_str());
+    EXPECT_GT(endings["nothing changed"], 0U);
+    EXPECT_GT(endings["completed by the next"], 0U);
+    if (untouched()) ASSERT_EQ(pair_up().exit_code, 0);
     expect_paired();
 }
 
