@@ -1,6 +1,8 @@
 // How fast a configuration of 50 KB that is applied on one node is in force on the other, beside scp and rsync of the
 // same file between the same nodes in the same run: ./dev bench replicate. Real daemons and SSH servers in the lab's
 // network. The peers copy a file and that is all; ours is checked, stored with fsync on both nodes, and in force.
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -8,13 +10,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lbcluster/bus/request.hpp"
 #include "tests/lab/pair.hpp"
@@ -28,8 +28,6 @@ using namespace std::chrono_literals;
 using Wall = std::chrono::system_clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-constexpr std::size_t bytes_min = 50'000;
-
 double ms_between(Wall::time_point begin, Wall::time_point end) { return Milliseconds(end - begin).count(); }
 
 Wall::time_point changed_at(const std::string& path) {
@@ -39,8 +37,8 @@ Wall::time_point changed_at(const std::string& path) {
                                                                        std::chrono::nanoseconds(info.st_ctim.tv_nsec)));
 }
 
-// Services of ten servers each until there are 50 KB; one server's weight is what a round changes.
-std::string services_yaml(unsigned weight) {
+// Services of ten servers each until there are so many bytes; one server's weight is what a round changes.
+std::string services_yaml(std::size_t bytes_min, unsigned weight) {
     std::string text = "virtual_services:\n";
     for (unsigned s = 1; text.size() < bytes_min; ++s) {
         const std::string service = std::to_string(s);
@@ -145,13 +143,7 @@ class Bench {
             lab::fail("the pair does not replicate: " + state() + pair_.log("lb1"));
         make_copier();
     }
-    ~Bench() {
-        if (master_ > 0) ::kill(master_, SIGTERM);
-    }
-    Bench(const Bench&) = delete;
-    Bench& operator=(const Bench&) = delete;
-
-    int measure(unsigned rounds) {
+    int measure(unsigned rounds, std::size_t bytes_min) {
         Follower here(socket("lb1", "heartbeatd"), "config", in_force);
         Follower heard(socket("lb1", "replicatord"), "replication", of_peer);
         Follower there(socket("lb2", "heartbeatd"), "config", in_force);
@@ -163,7 +155,7 @@ class Bench {
         // The first round is for caches and lazy starts of all. The rest in turns, so that what else the machine does
         // meets everybody.
         for (unsigned round = 0; round <= rounds; ++round) {
-            const std::string text = lab::cluster_yaml(lab::PairSpec{}) + services_yaml(200 + round);
+            const std::string text = lab::cluster_yaml(lab::PairSpec{}) + services_yaml(bytes_min, 200 + round);
             bytes = text.size();
             lab::write_file(source, text);
             Ours one;
@@ -204,9 +196,12 @@ class Bench {
         const std::string keys = sshd_["lb2"]->authorized_keys_path();
         lab::write_file(keys, lab::read_file(keys) + lab::read_file(key + ".pub"));
         lab::write_file(std::string(folder) + "/known_hosts", "10.77.0.12 " + sshd_["lb2"]->host_key());
-        master_ =
-            lab::spawn(&lab_.host("lb1"), {{"ssh", "-F", "/dev/null", "-i", key, "-o", "IdentitiesOnly=yes", "-o",
-                                            "UserKnownHostsFile=" + known_hosts, "-M", "-N", "-S", control, whom}});
+        master_ = std::make_unique<lab::Daemon>(
+            lab_.host("lb1"),
+            std::vector<std::string>{"ssh", "-F", "/dev/null", "-i", key, "-o", "IdentitiesOnly=yes", "-o",
+                                     "UserKnownHostsFile=" + known_hosts, "-M", "-N", "-S", control, whom},
+            std::string(folder) + "/master.log");
+        master_->start();
         const auto answers = [&] {
             return lab::run(&lab_.host("lb1"), {"ssh", "-F", "/dev/null", "-S", control, "-O", "check", whom}).ok();
         };
@@ -300,7 +295,7 @@ class Bench {
     lab::Lab lab_;
     lab::Pair pair_{lab_, std::string(folder) + "/pair"};
     std::map<std::string, std::unique_ptr<lab::Sshd>> sshd_;
-    pid_t master_ = -1;
+    std::unique_ptr<lab::Daemon> master_;  // the connection that scp and rsync share
 };
 
 }  // namespace
@@ -309,9 +304,11 @@ class Bench {
 int main(int argc, char** argv) {
     CLI::App app{"bench_replicate - how fast a change is in force on the other node"};
     unsigned rounds = 20;
+    std::size_t bytes = 50'000;
     bool quick = false;
+    app.add_option("--bytes", bytes, "of cluster.yaml, at least (default: 50000)")->check(CLI::Range(1, 1'000'000));
     app.add_option("--rounds", rounds, "how often (default: 20)")->check(CLI::Range(1, 1000));
     app.add_flag("--quick", quick, "three times: does it work at all?");
     CLI11_PARSE(app, argc, argv);
-    return lbcluster::lab::run_isolated([&] { return lbcluster::Bench().measure(quick ? 3 : rounds); });
+    return lbcluster::lab::run_isolated([&] { return lbcluster::Bench().measure(quick ? 3 : rounds, bytes); });
 }

@@ -154,7 +154,7 @@ TEST_F(Pairing, CutAfterAnyMessageItIsMended) {
     ASSERT_EQ(pair_up().exit_code, 0);
     const std::size_t messages = cutter.passed();
     ASSERT_GE(messages, 20U);
-    const std::size_t cuts = std::getenv("LBCLUSTER_FULL") != nullptr ? messages : 20;
+    const std::size_t cuts = std::getenv("LBCLUSTER_FULL") != nullptr ? messages : std::min<std::size_t>(messages, 36);
     std::map<std::string, unsigned> endings;
     for (std::size_t cut = 1; cut <= cuts; ++cut) {
         if (!untouched()) part();
@@ -165,7 +165,6 @@ TEST_F(Pairing, CutAfterAnyMessageItIsMended) {
         const Outcome outcome = pair_up();
         const bool broke = outcome.exit_code != 0;
         cutter.pass();
-        if (broke) EXPECT_THAT(outcome.err, Not(HasSubstr("done"))) << after;
         if (broke && everything() == before) {
             ++endings["nothing changed"];
             continue;
@@ -183,7 +182,7 @@ TEST_F(Pairing, CutAfterAnyMessageItIsMended) {
         std::printf("    of %zu cuts among %zu messages: %u %s\n", cuts, messages, count, ending.c_str());
     EXPECT_GT(endings["nothing changed"], 0U);
     EXPECT_GT(endings["completed by the next"], 0U);
-    if (untouched()) ASSERT_EQ(pair_up().exit_code, 0);
+    ASSERT_EQ(pair_up().exit_code, 0);
     expect_paired();
 }
 

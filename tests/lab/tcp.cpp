@@ -173,7 +173,7 @@ TcpCutter::TcpCutter(const Namespace& host, const std::string& address, std::uin
     must_run(&host, {"nft", "-f", "-"},
              "table ip cutter { chain out { type nat hook output priority -100; ip daddr " + address + " tcp dport " +
                  std::to_string(port) + " meta mark != " + std::to_string(cutter_mark) +
-                 " dnat to 127.0.0.1:" + std::to_string(ntohs(here_.sin_port)) + "; } }\n");
+                 " dnat to 127.0.0.1:" + std::to_string(ntohs(here_.sin_port)) + "; }; }\n");
     thread_ = std::thread([this] { relay(); });
 }
 
