@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "tests/lab/observer.hpp"
@@ -114,7 +115,11 @@ class PairTest : public ::testing::Test {
                  {pair().state_dir(node), pair().state_dir(node) + "-peer", pair().run_dir(node)})
                 EXPECT_EQ(secrets_.exposed_below(folder), std::set<std::string>{});
         }
-        EXPECT_EQ(secrets_.found_in(all), std::set<std::string>{});
+        const auto found = secrets_.found_in(all);
+        EXPECT_EQ(found, std::set<std::string>{});
+        std::istringstream lines(all);
+        for (std::string line; !found.empty() && std::getline(lines, line);)
+            if (!secrets_.found_in(line).empty()) std::printf("---- told: %s\n", line.substr(0, 400).c_str());
     }
 
     void TearDown() override {

@@ -271,7 +271,7 @@ TEST_F(Replication, PasswordsInTheConfigurationAreShownNowhere) {
         {"TOKEN", "tell-nobody-1"},  {"BEARER", "tell-nobody-2"}, {"LOGIN", "tell-nobody-3"},
         {"SHARED", "tell-nobody-4"}, {"MAIL", "tell-nobody-5"},   {"HOOK", "tell-nobody-6"},
         {"PAGE", "tell-nobody-7"},   {"NEWER", "tell-nobody-8"},  {"MISTAKE", "tell-nobody-9"}};
-    for (const auto& [name, word] : words) secrets_.add("the word " + name, word);
+    for (const auto& [name, word] : words) secrets_.add("a configured word, " + name, word);
     const auto filled = [&](std::string text) {
         for (const auto& [name, word] : words)
             for (std::size_t at = 0; (at = text.find(name, at)) != std::string::npos;)
@@ -279,7 +279,7 @@ TEST_F(Replication, PasswordsInTheConfigurationAreShownNowhere) {
         return text;
     };
     const std::string key = must_run(nullptr, {"openssl", "genpkey", "-algorithm", "ed25519"});
-    secrets_.add_private_keys("the certificate's key", key);
+    secrets_.add_private_keys("a certificate's private key", key);
     PairSpec spec;
     spec.more = filled(
         "virtual_services:\n"

@@ -29,8 +29,8 @@ class Secrets {
 
     // What was found, "the account's password in base64".
     [[nodiscard]] std::set<std::string> found_in(std::string_view text) const;
-    // Of the files below `folder`: those with a key that are not 0600, those with another secret that others may read.
-    // Folders called `keys` must be 0700.
+    // Of the files below `folder`: those with a secret that are not 0600. 0640 will do for what stands in a
+    // configuration: names that begin with "a configured" or "a certificate". Folders called `keys` must be 0700.
     [[nodiscard]] std::set<std::string> exposed_below(const std::string& folder) const;
     [[nodiscard]] bool knows(const std::string& name_part) const;
 
