@@ -39,6 +39,12 @@ class Replication : public PairTest {
         return pair().status(node)["replication"]["state"].text();
     }
     [[nodiscard]] std::string digest(const std::string& node) { return pair().status(node)["config"]["digest"].text(); }
+    [[nodiscard]] std::set<std::string> digests_of(const std::string& node) {  // of its revisions
+        std::set<std::string> found;
+        const Json list = Json::parse(pair().cli(node, {"config", "history", "--json"}).out)["revisions"];
+        for (std::size_t i = 0; i < list.size(); ++i) found.insert(list[i]["digest"].text());
+        return found;
+    }
     [[nodiscard]] bool in_sync() {
         const Json one = pair().status("lb1");
         const Json other = pair().status("lb2");
@@ -187,7 +193,6 @@ TEST_F(Replication, ChangesWhileLinksFailAreAllThereInTheEnd) {
     begin_paired();
     if (HasFatalFailure()) return;
     std::mt19937 random(3);
-    std::set<std::string> digests;
     for (unsigned weight = 1; weight <= 40; ++weight) {
         if (random() % 4 == 0) sshd_.at("lb2")->cut();
         if (random() % 4 == 0) sshd_.at("lb1")->cut();
@@ -197,16 +202,45 @@ TEST_F(Replication, ChangesWhileLinksFailAreAllThereInTheEnd) {
         ASSERT_EQ(applied.exit_code, 0) << applied.err;
     }
     ASSERT_TRUE(wait_until([&] { return in_sync(); }, 60s)) << both();
-    const auto digests_of = [&](const std::string& node) {
-        std::set<std::string> found;
-        const Json list = Json::parse(pair().cli(node, {"config", "history", "--json"}).out)["revisions"];
-        for (std::size_t i = 0; i < list.size(); ++i) found.insert(list[i]["digest"].text());
-        return found;
-    };
     const auto here = digests_of("lb1");
     const auto there = digests_of("lb2");
     EXPECT_GE(here.size(), 40U);
     for (const std::string& one : here) EXPECT_TRUE(there.contains(one)) << one;
+}
+
+// RE-3: killed while it takes a change over, by the sign of a revision that is being written or at any moment: old or
+// new is in force, never anything else, and started again it goes on.
+TEST_F(Replication, ReplicatordKilledWhileItTakesChangesOver) {
+    begin_paired();
+    if (HasFatalFailure()) return;
+    std::mt19937 random(5);
+    std::set<std::string> texts{cluster("lb1")};
+    const std::string revisions = pair().state_dir("lb2") + "/revisions";
+    const auto commits = [&] {
+        return std::filesystem::exists(revisions + "/.new") || std::filesystem::exists(revisions + "/.pending");
+    };
+    unsigned in_the_middle = 0;
+    for (unsigned weight = 1; weight <= 30; ++weight) {
+        const Outcome applied =
+            pair().cli("lb1", {"server", "set", "web", "rs1", "weight=" + std::to_string(weight), "--no-wait"});
+        ASSERT_EQ(applied.exit_code, 0) << applied.err;
+        texts.insert(cluster("lb1"));
+        // Every third at a moment that nothing tells.
+        const bool blind = weight % 3 == 0;
+        const Nanoseconds patience = blind ? std::chrono::milliseconds(random() % 200) : 3s;
+        const bool seen = wait_until([&] { return !blind && commits(); }, patience, 20us);
+        pair().replicatord("lb2").signal(SIGKILL);
+        in_the_middle += seen ? 1 : 0;
+        const std::string now = cluster("lb2");
+        EXPECT_TRUE(texts.contains(now)) << now;
+    }
+    std::printf("    killed %u times while a revision was written\n", in_the_middle);
+    EXPECT_GE(in_the_middle, 5U);
+    ASSERT_TRUE(wait_until([&] { return in_sync(); }, 60s)) << both();
+    EXPECT_EQ(cluster("lb2"), cluster("lb1"));
+    EXPECT_FALSE(commits());
+    const auto there = digests_of("lb2");
+    for (const std::string& one : digests_of("lb1")) EXPECT_TRUE(there.contains(one)) << one;
 }
 
 TEST_F(Replication, WhatTheOtherNodeCannotTakeOverIsNamed) {
