@@ -217,7 +217,7 @@ TEST_F(Replication, ReplicatordKilledWhileItTakesChangesOver) {
     std::set<std::string> texts{cluster("lb1")};
     const std::string revisions = pair().state_dir("lb2") + "/revisions";
     const auto commits = [&] {
-        return std::filesystem::exists(revisions + "/.new") || std::filesystem::exists(revisions + "/.pending");
+        return std::filesystem::exists(revisions + "/.new") || std::filesystem::exists(revisions + "/pending");
     };
     unsigned in_the_middle = 0;
     for (unsigned weight = 1; weight <= 30; ++weight) {
