@@ -109,7 +109,8 @@ class PairTest : public ::testing::Test {
         std::string all = said_ + pair().said();
         for (const char* node : {"lb1", "lb2"}) {
             all += pair().log(node);
-            for (const auto& file : std::filesystem::directory_iterator(pair().state_dir(node)))
+            std::error_code none;
+            for (const auto& file : std::filesystem::directory_iterator(pair().state_dir(node), none))
                 if (file.path().extension() == ".jsonl") all += read_file(file.path());
             for (const std::string& folder :
                  {pair().state_dir(node), pair().state_dir(node) + "-peer", pair().run_dir(node)})
