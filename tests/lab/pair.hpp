@@ -55,7 +55,7 @@ struct PairSpec {
     std::vector<LinkSpec> links = {LinkSpec::lan(), LinkSpec::heartbeat_net()};
     std::vector<std::string> ping_nodes = {};
     std::vector<std::string> floating_ips = {"10.77.0.200"};
-    std::string more = "";  // appended to cluster.yaml
+    std::string more = {};  // appended to cluster.yaml
     bool single = false;    // lb1 alone, without a peer
 };
 

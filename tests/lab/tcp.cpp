@@ -211,6 +211,7 @@ void TcpCutter::take_up() {
     const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
     if (client < 0) return;
     const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (server < 0) return reset(client);
     ::setsockopt(server, SOL_SOCKET, SO_MARK, &cutter_mark, sizeof cutter_mark);
     // Nobody waits for long: there is no more than a cable in between.
     const timeval patience{2, 0};
