@@ -154,7 +154,9 @@ std::string mask_lines(std::string_view text) {
             if (!given.empty() && (given[0] == '"' || given[0] == '\'') && !closes(given.substr(1), given[0])) {
                 below.quote = given[0];
             }
-            out += alone ? line : line.substr(0, value);
+            // In front of it there may be others that are parts of a text.
+            const std::string front = alone ? "" : mask_value("", std::string(line.substr(0, column)), true);
+            out += front + std::string(alone ? line : line.substr(column, value - column));
             if (!given.empty()) out += std::string(" ") + stars;
         } else if (!below.active) {
             out += mask_value("", std::string(line), true);

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 namespace lbcluster::lab {
 
@@ -179,7 +180,18 @@ Daemon& Pair::companion(const std::string& node, const std::string& program) {
 Outcome Pair::cli(const std::string& node, const std::vector<std::string>& words, Nanoseconds limit) const {
     std::vector<std::string> argv{cli_path()};
     argv.insert(argv.end(), words.begin(), words.end());
-    return run(&lab_.host(node), argv, "", environment(node), limit);
+    Outcome outcome = run(&lab_.host(node), argv, "", environment(node), limit);
+    std::istringstream lines(outcome.out + outcome.err);
+    const std::lock_guard lock(said_mutex_);
+    for (std::string line; std::getline(lines, line);) said_.insert(line);
+    return outcome;
+}
+
+std::string Pair::said() const {
+    const std::lock_guard lock(said_mutex_);
+    std::string all;
+    for (const std::string& line : said_) all += line + "\n";
+    return all;
 }
 
 Json Pair::status(const std::string& node) const {

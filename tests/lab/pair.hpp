@@ -9,7 +9,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "tests/lab/daemon.hpp"
@@ -53,7 +55,7 @@ struct PairSpec {
     std::vector<LinkSpec> links = {LinkSpec::lan(), LinkSpec::heartbeat_net()};
     std::vector<std::string> ping_nodes = {};
     std::vector<std::string> floating_ips = {"10.77.0.200"};
-    std::string more = "";  // appended to cluster.yaml
+    std::string more = {};  // appended to cluster.yaml
     bool single = false;    // lb1 alone, without a peer
 };
 
@@ -83,6 +85,7 @@ class Pair {
     // `lbcluster WORDS...` on a node.
     [[nodiscard]] Outcome cli(const std::string& node, const std::vector<std::string>& words,
                               Nanoseconds limit = 20s) const;
+    [[nodiscard]] std::string said() const;                             // every line that cli() has brought, once
     [[nodiscard]] Json status(const std::string& node) const;           // empty when nobody answers
     [[nodiscard]] std::string activity(const std::string& node) const;  // "" when nobody answers
     [[nodiscard]] bool has_alarm(const std::string& node, const std::string& id) const;
@@ -108,6 +111,8 @@ class Pair {
     EchoService service_;
     std::map<std::string, std::unique_ptr<Daemon>> daemons_;
     std::map<std::string, std::map<std::string, std::unique_ptr<Daemon>>> companions_;  // by node and program
+    mutable std::mutex said_mutex_;
+    mutable std::unordered_set<std::string> said_;
 };
 
 std::string heartbeatd_path();

@@ -1,5 +1,6 @@
 // Frame of the lab tests of a pair. After each test the daemons' logs are searched for what a supervisor would hide
-// (sanitizer finds, failed assertions); when a test failed, logs and events are shown.
+// (sanitizer finds, failed assertions), and all that was said or stored for secrets; when a test failed, logs and
+// events are shown.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,13 +8,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "tests/lab/observer.hpp"
 #include "tests/lab/pair.hpp"
 #include "tests/lab/relay.hpp"
+#include "tests/lab/secrets.hpp"
 #include "tests/lab/witness.hpp"
 
 namespace lbcluster::lab {
@@ -39,6 +43,8 @@ class PairTest : public ::testing::Test {
         const std::string folder =
             std::string("/run/") + ::testing::UnitTest::GetInstance()->current_test_info()->name();
         pair_ = std::make_unique<Pair>(lab_, folder, spec);
+        note_secrets();
+        ASSERT_TRUE(secrets_.knows("heartbeat key"));
     }
     // The client asks; the observer listens.
     void watch() {
@@ -93,12 +99,37 @@ class PairTest : public ::testing::Test {
         std::printf("    client: %s\n", report.text().c_str());
     }
 
+    // What is secret now. Once more before a key goes: it is one still at the end of the test.
+    void note_secrets() {
+        for (const char* node : {"lb1", "lb2"}) secrets_.add_node(pair(), node);
+    }
+    // Not in a log, an error, --json or the events; on the disk for those only who may.
+    void expect_secrets_kept() {
+        note_secrets();
+        std::string all = said_ + pair().said();
+        for (const char* node : {"lb1", "lb2"}) {
+            all += pair().log(node);
+            std::error_code none;
+            for (const auto& file : std::filesystem::directory_iterator(pair().state_dir(node), none))
+                if (file.path().extension() == ".jsonl") all += read_file(file.path());
+            for (const std::string& folder :
+                 {pair().state_dir(node), pair().state_dir(node) + "-peer", pair().run_dir(node)})
+                EXPECT_EQ(secrets_.exposed_below(folder), std::set<std::string>{});
+        }
+        const auto found = secrets_.found_in(all);
+        EXPECT_EQ(found, std::set<std::string>{});
+        std::istringstream lines(all);
+        for (std::string line; !found.empty() && std::getline(lines, line);)
+            if (!secrets_.found_in(line).empty()) std::printf("---- told: %s\n", line.substr(0, 400).c_str());
+    }
+
     void TearDown() override {
         if (!pair_) return;
         // Sanitizers tell at an orderly end.
         if (std::getenv("LBCLUSTER_BIN_DIR") != nullptr) {
             for (const char* node : {"lb1", "lb2"}) static_cast<void>(pair().daemon(node).stop());
         }
+        expect_secrets_kept();
         for (const std::string node : {"lb1", "lb2"}) {
             const std::string log = pair().log(node);
             for (const char* word : {"Sanitizer", "runtime error:", "assertion failed"})
@@ -120,6 +151,8 @@ class PairTest : public ::testing::Test {
 
     Lab lab_;
     std::unique_ptr<Pair> pair_;
+    Secrets secrets_;
+    std::string said_;  // by others than Pair::cli()
     Witness witness_;
     std::optional<Prober> prober_;
     std::optional<EchoService> undisturbed_;

@@ -24,45 +24,27 @@ class Replication : public PairTest {
     void begin_paired(PairSpec spec = {}) {
         if (spec.more.empty()) spec.more = service_yaml("web");
         make(spec);
-        for (const std::string node : {"lb1", "lb2"}) serve_ssh(node);
-        for (const std::string node : {"lb1", "lb2"}) introduce(node, Pair::peer_of(node));
+        for (const std::string node : {"lb1", "lb2"}) {
+            sshd_[node] = std::make_unique<Sshd>(lab_.host(node), sshd_spec(pair(), node, "/bin/sh"));
+            sshd_[node]->start();
+        }
+        for (const std::string node : {"lb1", "lb2"}) introduce(pair(), node, *sshd_.at(Pair::peer_of(node)));
         pair().start();
         for (const char* node : {"lb1", "lb2"}) pair().replicatord(node).start();
         ASSERT_TRUE(pair().wait_settled("lb1"));
         ASSERT_TRUE(wait_until([&] { return in_sync(); }, 20s)) << both();
     }
 
-    void serve_ssh(const std::string& node) {
-        SshdSpec spec;
-        spec.folder = pair().config_dir(node) + "/ssh";
-        spec.run_dir = pair().run_dir(node);
-        spec.state_dir = pair().state_dir(node);
-        spec.config_dir = pair().config_dir(node);
-        spec.login_shell = "/bin/sh";
-        sshd_[node] = std::make_unique<Sshd>(lab_.host(node), spec);
-        sshd_[node]->start();
-    }
-
-    static std::string address(const std::string& node) { return node == "lb1" ? "10.77.0.11" : "10.77.0.12"; }
-
-    // What `lbcluster pair` leaves behind.
-    void introduce(const std::string& node, const std::string& peer) {
-        const std::string key = pair().state_dir(node) + "/keys/replica";
-        must_run(nullptr, {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node, "-f", key});
-        write_file(sshd_.at(peer)->authorized_keys_path(), "restrict,command=\"" + cli_path() + " replica\",from=\"" +
-                                                               address(node) + "\" " + read_file(key + ".pub"));
-        const std::string host_key = read_file(pair().config_dir(peer) + "/ssh/host_key.pub");
-        const std::size_t space = host_key.find(' ');
-        write_file(pair().state_dir(node) + "/peer.yaml",
-                   "node: " + peer + "\naddress: " + address(peer) + "\nhost_key_type: " + host_key.substr(0, space) +
-                       "\nhost_key: " + host_key.substr(space + 1, host_key.find(' ', space + 1) - space - 1) +
-                       "\ncluster_id: 00112233445566778899aabbccddeeff\nlocal_address: " + address(node) + "\n");
-    }
-
     [[nodiscard]] std::string state(const std::string& node) {
         return pair().status(node)["replication"]["state"].text();
     }
     [[nodiscard]] std::string digest(const std::string& node) { return pair().status(node)["config"]["digest"].text(); }
+    [[nodiscard]] std::set<std::string> digests_of(const std::string& node) {  // of its revisions
+        std::set<std::string> found;
+        const Json list = Json::parse(pair().cli(node, {"config", "history", "--json"}).out)["revisions"];
+        for (std::size_t i = 0; i < list.size(); ++i) found.insert(list[i]["digest"].text());
+        return found;
+    }
     [[nodiscard]] bool in_sync() {
         const Json one = pair().status("lb1");
         const Json other = pair().status("lb2");
@@ -82,6 +64,7 @@ class Replication : public PairTest {
     }
 
     void TearDown() override {
+        for (const auto& [node, sshd] : sshd_) said_ += sshd->log();
         if (HasFailure()) {
             for (const auto& [node, sshd] : sshd_)
                 std::printf("---- sshd of %s\n%s\n", node.c_str(), sshd->log().c_str());
@@ -277,7 +260,6 @@ TEST_F(Replication, ChangesWhileLinksFailAreAllThereInTheEnd) {
     begin_paired();
     if (HasFatalFailure()) return;
     std::mt19937 random(3);
-    std::set<std::string> digests;
     for (unsigned weight = 1; weight <= 40; ++weight) {
         if (random() % 4 == 0) sshd_.at("lb2")->cut();
         if (random() % 4 == 0) sshd_.at("lb1")->cut();
@@ -287,16 +269,45 @@ TEST_F(Replication, ChangesWhileLinksFailAreAllThereInTheEnd) {
         ASSERT_EQ(applied.exit_code, 0) << applied.err;
     }
     ASSERT_TRUE(wait_until([&] { return in_sync(); }, 60s)) << both();
-    const auto digests_of = [&](const std::string& node) {
-        std::set<std::string> found;
-        const Json list = Json::parse(pair().cli(node, {"config", "history", "--json"}).out)["revisions"];
-        for (std::size_t i = 0; i < list.size(); ++i) found.insert(list[i]["digest"].text());
-        return found;
-    };
     const auto here = digests_of("lb1");
     const auto there = digests_of("lb2");
     EXPECT_GE(here.size(), 40U);
     for (const std::string& one : here) EXPECT_TRUE(there.contains(one)) << one;
+}
+
+// RE-3: killed while it takes a change over, by the sign of a revision that is being written or at any moment: old or
+// new is in force, never anything else, and started again it goes on.
+TEST_F(Replication, ReplicatordKilledWhileItTakesChangesOver) {
+    begin_paired();
+    if (HasFatalFailure()) return;
+    std::mt19937 random(5);
+    std::set<std::string> texts{cluster("lb1")};
+    const std::string revisions = pair().state_dir("lb2") + "/revisions";
+    const auto commits = [&] {
+        return std::filesystem::exists(revisions + "/.new") || std::filesystem::exists(revisions + "/pending");
+    };
+    unsigned in_the_middle = 0;
+    for (unsigned weight = 1; weight <= 30; ++weight) {
+        const Outcome applied =
+            pair().cli("lb1", {"server", "set", "web", "rs1", "weight=" + std::to_string(weight), "--no-wait"});
+        ASSERT_EQ(applied.exit_code, 0) << applied.err;
+        texts.insert(cluster("lb1"));
+        // Every third at a moment that nothing tells.
+        const bool blind = weight % 3 == 0;
+        const Nanoseconds patience = blind ? std::chrono::milliseconds(random() % 200) : 3s;
+        const bool seen = wait_until([&] { return !blind && commits(); }, patience, 20us);
+        pair().replicatord("lb2").signal(SIGKILL);
+        in_the_middle += seen ? 1 : 0;
+        const std::string now = cluster("lb2");
+        EXPECT_TRUE(texts.contains(now)) << now;
+    }
+    std::printf("    killed %u times while a revision was written\n", in_the_middle);
+    EXPECT_GE(in_the_middle, 5U);
+    ASSERT_TRUE(wait_until([&] { return in_sync(); }, 60s)) << both();
+    EXPECT_EQ(cluster("lb2"), cluster("lb1"));
+    EXPECT_FALSE(commits());
+    const auto there = digests_of("lb2");
+    for (const std::string& one : digests_of("lb1")) EXPECT_TRUE(there.contains(one)) << one;
 }
 
 TEST_F(Replication, WhatTheOtherNodeCannotTakeOverIsNamed) {
@@ -352,6 +363,91 @@ TEST_F(Replication, TheVerdictsOfBothNodesAreSeenOnBoth) {
     EXPECT_TRUE(wait_until([&] { return pair().has_alarm("lb1", "replication-failed"); }, 30s)) << both();
     pair().replicatord("lb2").start();
     EXPECT_TRUE(wait_until([&] { return in_sync() && seen("lb1", "up", "up"); }, 30s)) << both();
+}
+
+// Passwords of every kind go to the other node, and nowhere else: what is said about this configuration, all daemons'
+// logs at their wordiest and what is stored is searched when the test ends (PairTest).
+TEST_F(Replication, PasswordsInTheConfigurationAreShownNowhere) {
+    const std::map<std::string, std::string> words{
+        {"TOKEN", "tell-nobody-1"},  {"BEARER", "tell-nobody-2"}, {"LOGIN", "tell-nobody-3"},
+        {"SHARED", "tell-nobody-4"}, {"MAIL", "tell-nobody-5"},   {"HOOK", "tell-nobody-6"},
+        {"PAGE", "tell-nobody-7"},   {"NEWER", "tell-nobody-8"},  {"MISTAKE", "tell-nobody-9"}};
+    for (const auto& [name, word] : words) secrets_.add("a configured word, " + name, word);
+    const auto filled = [&](std::string text) {
+        for (const auto& [name, word] : words)
+            for (std::size_t at = 0; (at = text.find(name, at)) != std::string::npos;)
+                text.replace(at, name.size(), word);
+        return text;
+    };
+    const std::string key = must_run(nullptr, {"openssl", "genpkey", "-algorithm", "ed25519"});
+    secrets_.add_private_keys("a certificate's private key", key);
+    PairSpec spec;
+    spec.more = filled(
+        "virtual_services:\n"
+        "  - label: web\n    address: 10.77.0.200\n    ports: [80]\n"
+        "    check: {type: negotiate, protocol: http, request: '/?token=TOKEN', headers: {Authorization: 'Bearer "
+        "BEARER'}}\n"
+        "    real_servers: [{label: rs1, address: 10.77.0.21}]\n"
+        "  - label: radius\n    address: 10.77.0.200\n    ports: [81]\n"
+        "    check: {type: negotiate, protocol: radius, user: me, password: LOGIN, secret: SHARED, timeout: 500ms}\n"
+        "    real_servers: [{label: rs1, address: 10.77.0.21}]\n"
+        "layer7: {statistics: {user: me, password: PAGE}}\n"
+        "notifications:\n"
+        "  - {label: a, mail: {server: 10.77.0.22, port: 465, from: a@b.c, to: [a@b.c], user: u, password: MAIL}}\n"
+        "  - {label: b, webhook: {url: 'https://me:HOOK@10.77.0.22/'}}\n");
+    begin_paired(spec);
+    if (HasFatalFailure()) return;
+    const Backend rs1(lab_.host("rs1"), 80);
+    for (const char* node : {"lb1", "lb2"}) {
+        write_file(pair().config_dir(node) + "/node.yaml", node_yaml(pair().spec(), node) + "log_level: debug\n");
+        pair().healthd(node).start();
+        pair().forwarderd(node).start();
+    }
+    std::filesystem::create_directories(pair().config_dir("lb1") + "/files/certs");
+    write_file(pair().config_dir("lb1") + "/files/certs/web.pem", key, 0640);
+    const auto up = [&] { return pair().status("lb1")["services"][0]["servers"][0]["health"].text() == "up"; };
+    ASSERT_TRUE(wait_until([&] { return in_sync() && up(); }, 20s)) << both();
+    EXPECT_EQ(read_file(pair().config_dir("lb2") + "/files/certs/web.pem"), key) << "it does go there";
+
+    // Every way to have it told, then mistakes that are told as well.
+    ASSERT_EQ(pair().cli("lb1", {"service", "set", "radius", filled("check.secret=NEWER")}).exit_code, 0);
+    ASSERT_TRUE(wait_until([&] { return in_sync(); }, 20s)) << both();
+    EXPECT_NE(cluster("lb2").find(words.at("NEWER")), std::string::npos);
+    // Lines that differ on the nodes.
+    pair().replicatord("lb2").stop();
+    ASSERT_EQ(pair().cli("lb1", {"service", "set", "radius", filled("check.password=NEWER")}).exit_code, 0);
+    pair().replicatord("lb2").start();
+    const std::string wrong = pair().config_dir("lb1") + ".wrong.yaml";
+    write_file(wrong,
+               filled("virtual_services:\n  - {label: web, password: MISTAKE, check: {password: [MISTAKE], "
+                      "secret: {MISTAKE: MISTAKE}}}\nlayer7: {statistics: {password: }}\n"),
+               0600);
+    const std::vector<std::vector<std::string>> asked = {{"config", "show"},
+                                                         {"config", "diff"},
+                                                         {"config", "diff", "1"},
+                                                         {"config", "diff", "--peer"},
+                                                         {"config", "history"},
+                                                         {"config", "check"},
+                                                         {"config", "check", wrong},
+                                                         {"config", "apply", wrong},
+                                                         {"service", "list"},
+                                                         {"server", "list"},
+                                                         {"check", "web"},
+                                                         {"check", "radius"},
+                                                         {"status"},
+                                                         {"events"},
+                                                         {"diagnose"},
+                                                         {"sync"},
+                                                         {"key", "show"}};
+    for (const std::string node : {"lb1", "lb2"}) {
+        for (std::vector<std::string> command : asked) {
+            EXPECT_NE(pair().cli(node, command).exit_code, -1);
+            command.insert(command.begin(), "--json");
+            EXPECT_NE(pair().cli(node, command).exit_code, -1);
+        }
+    }
+    EXPECT_NE(pair().said().find("***"), std::string::npos);
+    ASSERT_TRUE(wait_until([&] { return in_sync(); }, 20s)) << both();
 }
 
 TEST_F(Replication, TheKeyCanDoNothingElse) {

@@ -1,8 +1,14 @@
 // The lab tests itself: what it says about gaps, answers and faults must be true before it judges anybody else.
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <tuple>
 
 #include "tests/lab/observer.hpp"
 #include "tests/lab/pair.hpp"
+#include "tests/lab/secrets.hpp"
 #include "tests/lab/tcp.hpp"
 
 namespace lbcluster::lab {
@@ -203,6 +209,70 @@ TEST(LabSelf, SupervisorRestartsAtOnceUnlessTold) {
     EXPECT_EQ(daemon.starts(), 2U);
     daemon.start();
     EXPECT_EQ(daemon.stop(), 128 + SIGTERM);
+}
+
+TEST(LabSelf, SecretsAreFoundInEveryForm) {
+    Secrets secrets;
+    secrets.add("the password", "open, sesame!");
+    secrets.add_hex("the key", "00ff10e0c3a5b47788996655443322110102030405060708090a0b0c0d0e0f10");
+    secrets.add_private_keys("the private key",
+                             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5v\n"
+                             "-----END OPENSSH PRIVATE KEY-----\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI\n");
+    secrets.add("a word", "web");
+    const std::set<std::string> nothing;
+    EXPECT_EQ(secrets.found_in("the password is not here; neither is web, nor ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"),
+              nothing);
+    EXPECT_EQ(secrets.found_in("login: open, sesame! failed"), std::set<std::string>{"the password"});
+    EXPECT_EQ(secrets.found_in("6f70656e2c20736573616d6521"), std::set<std::string>{"the password in hex"});
+    // "\0me\0open, sesame!", "1open, sesame!!" and "12open, sesame!", as base64(1) writes them.
+    for (const char* text : {"AG1lAG9wZW4sIHNlc2FtZSE=", "MW9wZW4sIHNlc2FtZSEh", "MTJvcGVuLCBzZXNhbWUh"})
+        EXPECT_EQ(secrets.found_in(text), std::set<std::string>{"the password in base64"}) << text;
+    EXPECT_EQ(secrets.found_in("key 00FF10E0C3A5B47788996655443322110102030405060708090A0B0C0D0E0F10"),
+              std::set<std::string>{"the key in hex"});
+    EXPECT_EQ(secrets.found_in("{\"key\": \"AP8Q4MOltHeImWZVRDMiEQECAwQFBgcICQoLDA0ODxA=\"}"),
+              std::set<std::string>{"the key in base64"});
+    EXPECT_EQ(secrets.found_in("  b3BlbnNzaC1rZXktdjEAAAAABG5v"), std::set<std::string>{"the private key"});
+}
+
+TEST(LabSelf, SecretsInFilesThatOthersReadAreFound) {
+    Secrets secrets;
+    secrets.add("a heartbeat key", "0123456789");
+    secrets.add("a configured password", "abcdefghij");
+    const std::string folder = "/run/kept";
+    std::filesystem::create_directories(folder + "/keys");
+    std::filesystem::permissions(folder + "/keys", std::filesystem::perms(0700));
+    write_file(folder + "/keys/heartbeat.key", "key: 0123456789\n", 0600);
+    write_file(folder + "/cluster.yaml", "password: abcdefghij\n", 0640);
+    write_file(folder + "/peer.yaml", "node: lb2\n", 0644);
+    EXPECT_EQ(secrets.exposed_below(folder), std::set<std::string>{});
+    for (const auto& [path, right, wrong] : {std::tuple{"/keys", 0700, 0750}, std::tuple{"/cluster.yaml", 0640, 0644},
+                                             std::tuple{"/keys/heartbeat.key", 0600, 0640}}) {
+        std::filesystem::permissions(folder + path, std::filesystem::perms(wrong));
+        const auto exposed = secrets.exposed_below(folder);
+        ASSERT_EQ(exposed.size(), 1U) << path;
+        EXPECT_EQ(exposed.begin()->find(folder + path + ","), 0U) << *exposed.begin();
+        std::filesystem::permissions(folder + path, std::filesystem::perms(right));
+    }
+}
+
+TEST(LabSelf, SecretsThatProcessesShowAreFound) {
+    Lab lab;
+    Secrets secrets;
+    secrets.add("the password", "open, sesame!");
+    const auto watched = [&](const std::vector<std::string>& words, const std::vector<std::string>& env) {
+        ProcessWatch watch(secrets);
+        const pid_t pid = spawn(&lab.host("lb1"), {words, env});
+        const bool seen =
+            wait_until([&] { return read_file("/proc/" + std::to_string(pid) + "/comm") == "sleep\n"; }, 5s);
+        const std::size_t before = watch.rounds();
+        EXPECT_TRUE(seen && wait_until([&] { return watch.rounds() > before + 1; }, 5s));
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+        return watch.end();
+    };
+    EXPECT_EQ(watched({"sleep", "60"}, {"OTHER=thing"}), std::set<std::string>{});
+    EXPECT_FALSE(watched({"sleep", "60"}, {"PASSWORD=open, sesame!"}).empty());
+    EXPECT_FALSE(watched({"bash", "-c", "exec -a 'open, sesame!' sleep 60"}, {}).empty());
 }
 
 TEST(LabSelf, LabsInOneProcessFollowEachOther) {

@@ -8,8 +8,6 @@
 #include <filesystem>
 #include <sstream>
 
-#include "tests/lab/pair.hpp"
-
 namespace lbcluster::lab {
 
 namespace {
@@ -110,6 +108,34 @@ std::string Sshd::fingerprint() const {
     std::string print;
     words >> bits >> print;
     return print;
+}
+
+std::string Sshd::host_key() const { return read_file(spec_.folder + "/host_key.pub"); }
+
+SshdSpec sshd_spec(const Pair& pair, const std::string& node, const std::string& login_shell) {
+    SshdSpec spec;
+    spec.folder = pair.config_dir(node) + "/ssh";
+    spec.run_dir = pair.run_dir(node);
+    spec.state_dir = pair.state_dir(node);
+    spec.config_dir = pair.config_dir(node);
+    spec.login_shell = login_shell;
+    return spec;
+}
+
+void introduce(const Pair& pair, const std::string& node, const Sshd& peer) {
+    const auto address = [](const std::string& one) { return one == "lb1" ? "10.77.0.11" : "10.77.0.12"; };
+    const std::string name = Pair::peer_of(node);
+    const std::string key = pair.state_dir(node) + "/keys/replica";
+    must_run(nullptr, {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node, "-f", key});
+    write_file(peer.authorized_keys_path(), "restrict,command=\"" + cli_path() + " replica\",from=\"" + address(node) +
+                                                "\" " + read_file(key + ".pub"));
+    std::istringstream words(peer.host_key());
+    std::string type;
+    std::string base64;
+    words >> type >> base64;
+    write_file(pair.state_dir(node) + "/peer.yaml",
+               "node: " + name + "\naddress: " + address(name) + "\nhost_key_type: " + type + "\nhost_key: " + base64 +
+                   "\ncluster_id: 00112233445566778899aabbccddeeff\n" + "local_address: " + address(node) + "\n");
 }
 
 }  // namespace lbcluster::lab

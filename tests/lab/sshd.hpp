@@ -9,6 +9,7 @@
 #include <string>
 
 #include "tests/lab/daemon.hpp"
+#include "tests/lab/pair.hpp"
 
 namespace lbcluster::lab {
 
@@ -34,6 +35,7 @@ class Sshd {
     void cut();
     void new_host_key();                            // as after a new installation; stops and starts it
     [[nodiscard]] std::string fingerprint() const;  // SHA256:..., by ssh-keygen
+    [[nodiscard]] std::string host_key() const;     // type, key, comment
     [[nodiscard]] std::string log() const { return daemon_->log(); }
     [[nodiscard]] std::string authorized_keys_path() const { return spec_.state_dir + "-peer/.ssh/authorized_keys"; }
 
@@ -42,5 +44,11 @@ class Sshd {
     SshdSpec spec_;
     std::unique_ptr<Daemon> daemon_;
 };
+
+// The server of a pair's node. Without `login_shell` it is lbcluster-peer.
+SshdSpec sshd_spec(const Pair& pair, const std::string& node, const std::string& login_shell = "");
+
+// What `lbcluster pair` leaves behind for `node`, made by hand: its key, that key with the peer, peer.yaml.
+void introduce(const Pair& pair, const std::string& node, const Sshd& peer);
 
 }  // namespace lbcluster::lab

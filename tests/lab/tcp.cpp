@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::uint16_t tcp_port = 7778;
 constexpr int one = 1;
+constexpr int cutter_mark = 7;
 
 // IPv4 clients are served by the same socket.
 int open_listener() {
@@ -152,6 +153,109 @@ void TcpSession::talk() {
 bool TcpSession::wait_echoes(std::uint64_t more, Nanoseconds limit) const {
     const std::uint64_t begin = echoes_;
     return wait_until([&] { return echoes_ >= begin + more || !alive_; }, limit) && alive_;
+}
+
+// Its own connections carry a mark: they are not led back to it.
+TcpCutter::TcpCutter(const Namespace& host, const std::string& address, std::uint16_t port) : host_(host) {
+    there_.sin_family = AF_INET;
+    there_.sin_port = htons(port);
+    ::inet_pton(AF_INET, address.c_str(), &there_.sin_addr);
+    here_.sin_family = AF_INET;
+    here_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    host.run([this] {
+        listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        socklen_t length = sizeof here_;
+        if (listener_ < 0 || ::bind(listener_, reinterpret_cast<const sockaddr*>(&here_), length) != 0 ||
+            ::listen(listener_, 100) != 0 ||
+            ::getsockname(listener_, reinterpret_cast<sockaddr*>(&here_), &length) != 0)
+            fail_errno("the cutter's listener");
+    });
+    must_run(&host, {"nft", "-f", "-"},
+             "table ip cutter { chain out { type nat hook output priority -100; ip daddr " + address + " tcp dport " +
+                 std::to_string(port) + " meta mark != " + std::to_string(cutter_mark) +
+                 " dnat to 127.0.0.1:" + std::to_string(ntohs(here_.sin_port)) + "; }; }\n");
+    thread_ = std::thread([this] { relay(); });
+}
+
+TcpCutter::~TcpCutter() {
+    ending_ = true;
+    thread_.join();
+    static_cast<void>(run(&host_, {"nft", "delete", "table", "ip", "cutter"}));
+    reset_all();
+    ::close(listener_);
+}
+
+void TcpCutter::cut_after(std::size_t messages) {
+    limit_ = 0;
+    passed_ = 0;
+    has_cut_ = false;
+    limit_ = messages;
+}
+
+void TcpCutter::pass() { cut_after(0); }
+
+void TcpCutter::relay() {
+    host_.enter();
+    while (!ending_) {
+        std::vector<pollfd> ready{{listener_, POLLIN, 0}};
+        for (const auto& [fd, partner] : partners_) ready.push_back({fd, POLLIN, 0});
+        if (::poll(ready.data(), ready.size(), 20) <= 0) continue;
+        if (ready.front().revents != 0) take_up();
+        // A connection that another one's message has ended is not among them any more.
+        for (std::size_t i = 1; i < ready.size(); ++i)
+            if (ready[i].revents != 0 && partners_.contains(ready[i].fd)) pass_on(ready[i].fd);
+    }
+}
+
+void TcpCutter::take_up() {
+    const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (client < 0) return;
+    const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (server < 0) return reset(client);
+    ::setsockopt(server, SOL_SOCKET, SO_MARK, &cutter_mark, sizeof cutter_mark);
+    // Nobody waits for long: there is no more than a cable in between.
+    const timeval patience{2, 0};
+    ::setsockopt(server, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (::connect(server, reinterpret_cast<const sockaddr*>(&there_), sizeof there_) != 0) {
+        reset(server);
+        reset(client);
+        return;
+    }
+    for (const int fd : {client, server}) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    partners_[client] = server;
+    partners_[server] = client;
+}
+
+void TcpCutter::pass_on(int from) {
+    const int to = partners_.at(from);
+    std::array<char, 65536> bytes{};
+    const ssize_t got = ::recv(from, bytes.data(), bytes.size(), 0);
+    if (got > 0 && ::send(to, bytes.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL) == got) {
+        const std::size_t passed = ++passed_;
+        if (limit_ > 0 && passed >= limit_ && !has_cut_.exchange(true)) reset_all();
+        return;
+    }
+    partners_.erase(from);
+    partners_.erase(to);
+    // An end is an end on the other side too; what was on its way arrives.
+    if (got == 0) {
+        ::close(from);
+        ::close(to);
+    } else {
+        reset(from);
+        reset(to);
+    }
+}
+
+void TcpCutter::reset(int fd) {
+    const linger at_once{1, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    ::close(fd);
+}
+
+void TcpCutter::reset_all() {
+    for (const auto& [fd, partner] : partners_) reset(fd);
+    partners_.clear();
 }
 
 }  // namespace lbcluster::lab

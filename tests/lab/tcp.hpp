@@ -4,7 +4,12 @@
 // `TcpSession` is one connection that sends a number every 10 ms and waits for it: alive as long as neither side ended
 // or reset it. A connection never moves to another host: who receives a segment of somebody else's answers with a
 // reset.
+//
+// `TcpCutter` lies in a host's connections to one address and port: it passes on, counts, and resets them when it is
+// told.
 #pragma once
+
+#include <netinet/in.h>
 
 #include <atomic>
 #include <cstdint>
@@ -59,6 +64,42 @@ class TcpSession {
     std::atomic<bool> alive_{false};
     std::atomic<bool> ending_{false};
     std::atomic<std::uint64_t> echoes_{0};
+    std::thread thread_;
+};
+
+class TcpCutter {
+  public:
+    // Connections that `host` opens from now on are led through it by the host's own kernel; the other side sees the
+    // host's address as before.
+    TcpCutter(const Namespace& host, const std::string& address, std::uint16_t port);
+    ~TcpCutter();
+    TcpCutter(const TcpCutter&) = delete;
+    TcpCutter& operator=(const TcpCutter&) = delete;
+
+    // After so many messages from now, all connections that there are are reset, once; those after them pass. A message
+    // is what one read brings, from either side: with partners who wait for each other, what one of them says at a
+    // time.
+    void cut_after(std::size_t messages);
+    void pass();
+    [[nodiscard]] std::size_t passed() const { return passed_; }  // since cut_after() or pass()
+    [[nodiscard]] bool has_cut() const { return has_cut_; }
+
+  private:
+    void relay();
+    void take_up();
+    void pass_on(int from);
+    void reset(int fd);
+    void reset_all();
+
+    const Namespace& host_;
+    sockaddr_in here_{};
+    sockaddr_in there_{};
+    int listener_ = -1;
+    std::map<int, int> partners_;  // both ways
+    std::atomic<std::size_t> passed_{0};
+    std::atomic<std::size_t> limit_{0};  // 0: none
+    std::atomic<bool> has_cut_{false};
+    std::atomic<bool> ending_{false};
     std::thread thread_;
 };
 

@@ -32,14 +32,15 @@ if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
     cd "$scratch/root"
     mkdir out
     mount --bind "$scratch/out" out
-    install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" "$build_dir/forwarder/forwarderd" usr/sbin/
+    install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" "$build_dir/forwarder/forwarderd" \
+        "$build_dir/replicator/replicatord" usr/sbin/
     install -m 755 "$build_dir/cli/lbcluster" usr/bin/
     install -m 755 "$self" usr/bin/units.sh
     install -m 644 "$source_dir"/packaging/systemd/*.service etc/systemd/system/
     printf '#!/bin/sh\n[ "$(id -un)" = nobody ]\n' >usr/bin/who-am-i
     chmod 755 usr/bin/who-am-i
-    rm -rf etc/lbcluster var/lib/lbcluster
-    mkdir etc/lbcluster
+    rm -rf etc/lbcluster var/lib/lbcluster var/lib/lbcluster-peer
+    mkdir -p etc/lbcluster var/lib/lbcluster-peer/.ssh
     printf 'node: lb1\ninterfaces: {lan: eth0}\n' >etc/lbcluster/node.yaml
     cat >etc/lbcluster/cluster.yaml <<'YAML'
 floating_ips:
@@ -60,7 +61,7 @@ virtual_services:
 YAML
     cat >etc/systemd/system/inside.service <<UNIT
 [Unit]
-After=heartbeatd.service healthd.service forwarderd.service
+After=heartbeatd.service healthd.service forwarderd.service replicatord.service
 [Service]
 Type=oneshot
 Environment=LBCLUSTER_UNITS=inside
@@ -74,7 +75,7 @@ UNIT
 [Unit]
 Requires=basic.target
 After=basic.target
-Wants=heartbeatd.service healthd.service forwarderd.service inside.service
+Wants=heartbeatd.service healthd.service forwarderd.service replicatord.service inside.service
 UNIT
     for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-logind systemd-tmpfiles-setup \
         systemd-timesyncd systemd-binfmt; do
@@ -103,7 +104,7 @@ fi
 
 # ---- inside, run by systemd ----
 shown() { systemctl show -p "$2" --value "$1"; }
-fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd forwarderd || true; journalctl --no-pager -u healthd -u forwarderd | tail -9; ip -br addr; exit 1; }
+fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd forwarderd replicatord || true; journalctl --no-pager -u healthd -u forwarderd -u replicatord | tail -9; ip -br addr; exit 1; }
 # until_true WHAT COMMAND...: within 10 s.
 until_true() {
     local what=$1
@@ -191,12 +192,42 @@ if [ -x /usr/sbin/haproxy ]; then
     [ "$(pgrep -u root -x haproxy)" = "$proxy" ] || fail "HAProxy was started again"
 fi
 
+# replicatord: without a peer there is nothing to do for it but to look, and to wait to be paired.
+replicates() { lbcluster status --json | grep -qE '"state": *"none"'; }
+until_true "replicatord says that it is ready" systemctl -q is-active replicatord
+until_true "it has looked at the configuration" replicates
+[ -S /run/lbcluster/pairing.sock ] || fail "replicatord waits for no pairing"
+lbcluster status --json | grep -qE '"id": *"(replication|replica)-' && fail "replicatord: it misses a right"
+pid=$(shown replicatord MainPID)
+grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "replicatord: new privileges are possible"
+grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "replicatord: no system call filter"
+# What it sees of the disk: where a configuration and a peer's key are put it may write, nowhere else.
+writes() { nsenter -t "$pid" -m sh -c ": >$1/written && rm $1/written" 2>/dev/null; }
+for folder in /etc/lbcluster /var/lib/lbcluster /var/lib/lbcluster-peer/.ssh /run/lbcluster; do
+    writes "$folder" || fail "replicatord cannot write to $folder"
+done
+for folder in /etc /etc/ssh /usr/bin /var/lib /root; do
+    writes "$folder" && fail "replicatord can write to $folder"
+done
+systemctl reload replicatord || fail "reload of replicatord"
+kill -9 "$pid"
+until_true "replicatord, killed, is started again" another "$pid" replicatord
+until_true "and looks again" replicates
+
 systemctl stop heartbeatd
 systemctl -q is-active healthd || fail "healthd went with heartbeatd"
+systemctl -q is-active replicatord || fail "replicatord went with heartbeatd"
 lbcluster check ping >/dev/null || fail "stopping heartbeatd took healthd's socket along"
+[ -S /run/lbcluster/pairing.sock ] || fail "stopping heartbeatd took replicatord's socket along"
 none_held || fail "stopped, it left addresses"
 [ "$(shown heartbeatd Result)" = success ] || fail "it did not end in order"
 systemctl start heartbeatd
 until_true "started again" held
+for unit in heartbeatd healthd forwarderd replicatord; do
+    # It looks at whatever else is installed as well; only what it says of ours counts.
+    said=$(systemd-analyze verify --man=no "/etc/systemd/system/$unit.service" 2>&1 | grep "/$unit.service:" || true)
+    [ -z "$said" ] || fail "systemd-analyze verify: $said"
+done
+echo "ok: systemd finds no fault in any of the units"
 touch /out/good
 echo "all good"

@@ -531,6 +531,8 @@ TEST(Diff, ShowsNoSecrets) {
         "  - { a: [ {user: w, \"secret\":\n"
         "\"SECRET\", b: 1}]}\n"
         "  - webhook: {url: \"https://u:SECRET@host/?key=SECRET\"}\n"
+        "  - check: {request: '/?d=1&token=SECRET', headers: {Authorization: 'Basic SECRET'}}\n"
+        "  - webhook: {url: 'https://u:SECRET@host/', headers: {Authorization: 'Basic SECRET'}}\n"
         "  - ? password\n"
         "    : SECRET\n",
         {{"a.pem", key}, {"b.bin", std::string("a\0SECRET", 8)}, {"c.cfg", "password: SECRET\nx\n"}}};
@@ -538,10 +540,12 @@ TEST(Diff, ShowsNoSecrets) {
     const std::string shown = unified_diff(one, other, "old", "new");
     EXPECT_EQ(shown.find("SECRET"), std::string::npos) << shown;
     EXPECT_EQ(shown.find("MII"), std::string::npos) << shown;
-    for (const char* there : {"-      request: /a?b=1&token=***&c=2\n", "-      password: ***\n-      user: u\n",
-                              "-      fall: 1\n", "-    user: v\n", "https://***@host/?key=***",
-                              "--- old/files/a.pem\n+++ new/files/a.pem\nThey differ; not shown",
-                              "-password: ***\n-x\n+password: ***\n+y\n"}) {
+    for (const char* there :
+         {"-      request: /a?b=1&token=***&c=2\n", "-      password: ***\n-      user: u\n", "-      fall: 1\n",
+          "-    user: v\n", "https://***@host/?key=***", "/?d=1&token=*** headers: {Authorization: ***\n",
+          "https://***@host/', headers: {Authorization: ***\n",
+          "--- old/files/a.pem\n+++ new/files/a.pem\nThey differ; not shown",
+          "-password: ***\n-x\n+password: ***\n+y\n"}) {
         EXPECT_NE(shown.find(there), std::string::npos) << there << shown;
     }
     EXPECT_NE(unified_diff(Content{"password: |\n  ", {}}, Content{"", {}}, "x", "y"), "");
