@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/config/store.hpp"
@@ -120,7 +121,7 @@ TEST_F(WatcherTest, AFileThatIsBeingRewrittenIsLeftUntilItIsThere) {
     const auto begin = std::chrono::steady_clock::now();
     while (io_.poll_one() == 0) ASSERT_LT(std::chrono::steady_clock::now() - begin, 5s);
     // The quiet time passes while nobody looks, and ends with the file emptied by the next writer.
-    while (std::chrono::steady_clock::now() - begin < 100ms) ::usleep(1000);
+    while (std::chrono::steady_clock::now() - begin < 100ms) std::this_thread::yield();
     std::ofstream writer(paths_.cluster_file());
     io_.restart();
     io_.poll();
