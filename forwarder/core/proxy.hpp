@@ -90,6 +90,7 @@ struct ProxyServiceSpec {
     bool accept_proxy = false;
     unsigned send_proxy = 0;          // version of the PROXY protocol; 0: none
     std::optional<IpAddress> source;  // servers are asked from it
+    bool transparent = false;         // or from the client's address
     std::vector<HeaderSpec> headers;
     std::vector<RewriteSpec> rewrite;
     std::vector<RouteSpec> routes;

@@ -204,11 +204,15 @@ void render_http(const ProxyServiceSpec& service, ProxyWriter& out) {
         "application/xml image/svg+xml");
 }
 
-// How a server is spoken to. Our own page is not spoken to so.
-std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& service, const IpAddress& address) {
+// How a server is spoken to. Our own page is not spoken to so. A fallback elsewhere, which is none of the service's
+// servers, does not have this pair as its gateway: its answers to the client's address would not come back here.
+std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& service, const IpAddress& address,
+                           bool is_server = true) {
     std::string out;
     if (service.source && service.source->is_v6() == address.is_v6())
         out += " source " + proxy_place_of(*service.source, 0);
+    if (service.transparent && is_server)
+        out += std::string(" source ") + (address.is_v6() ? "ipv6@[::]" : "ipv4@0.0.0.0") + " usesrc clientip";
     if (service.send_proxy == 1) out += " send-proxy";
     if (service.send_proxy == 2) out += " send-proxy-v2";
     const TlsSpec& tls = service.tls;
@@ -242,7 +246,8 @@ void render_fallback(const ProxySpec& spec, const ProxyPlace& place, const Proxy
             where = "ipv4@127.0.0.1:" + std::to_string(spec.page_port);
             break;
         case FallbackSpec::Kind::address:
-            where = proxy_place_of(fallback.address, fallback.port) + server_options(place, service, fallback.address);
+            where = proxy_place_of(fallback.address, fallback.port) +
+                    server_options(place, service, fallback.address, false);
             break;
         case FallbackSpec::Kind::server:
             for (const ServerSpec& one : service.servers) {

@@ -12,6 +12,18 @@ namespace {
 
 constexpr std::size_t explanation_bytes_max = 1000;
 
+// A client's address may be used by root alone, or, from 2.9 on, by who keeps the capability for it.
+void render_user(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
+    if (place.user.empty() && place.group.empty()) return;
+    const bool transparent = std::any_of(spec.services.begin(), spec.services.end(),
+                                         [](const ProxyServiceSpec& one) { return one.transparent; });
+    if (transparent) out.line(".if version_atleast(2.9)");
+    if (transparent) out.line("setcap cap_net_raw");
+    if (!place.user.empty()) out.line("user " + proxy_word(place.user));
+    if (!place.group.empty()) out.line("group " + proxy_word(place.group));
+    if (transparent) out.line(".endif");
+}
+
 void render_global(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
     out.section("global", "");
     out.line("description");  // loaded() puts the hash there
@@ -22,8 +34,7 @@ void render_global(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& 
     out.line("mworker-max-reloads 50");
     out.line("stats socket " + proxy_word(proxy_socket_path(place.run_dir)) +
              " mode 600 level admin expose-fd listeners");
-    if (!place.user.empty()) out.line("user " + proxy_word(place.user));
-    if (!place.group.empty()) out.line("group " + proxy_word(place.group));
+    render_user(spec, place, out);
     if (spec.peers) out.line("localpeer " + spec.peers->local.to_string());
     if (!spec.certificates.empty()) {
         out.line("tune.ssl.default-dh-param 2048");

@@ -230,6 +230,28 @@ backend DA_VIP
 )");
 }
 
+// The client's address may be used by root alone, before HAProxy 2.9; a fallback elsewhere is asked as ever.
+TEST(ProxyText, TransparentServicesAskFromTheClientsAddress) {  // L7-4
+    ProxySpec spec;
+    spec.services = {proxy("web", {"10.0.0.1", "fd00::1"}), proxy("own", {"10.0.0.1"})};
+    spec.services[0].transparent = true;
+    spec.services[0].fallback = {FallbackSpec::Kind::address, "", ip("10.0.0.9"), 80, Method::nat};
+    const auto text = [&] { return render_proxy(spec, {"/run/lb", "haproxy", "haproxy", 5000}).loaded({}); };
+    EXPECT_THAT(text(), testing::HasSubstr("    .if version_atleast(2.9)\n    setcap cap_net_raw\n    user 'haproxy'\n"
+                                           "    group 'haproxy'\n    .endif\n"));
+    EXPECT_THAT(text(),
+                testing::HasSubstr("server s1 ipv4@10.0.0.1:80 source ipv4@0.0.0.0 usesrc clientip disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server s2 ipv6@[fd00::1]:80 source ipv6@[::] usesrc clientip disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server :fallback ipv4@10.0.0.9:80 backup non-stick disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server s1 ipv4@10.0.0.1:80 disabled\n"));
+    spec.services[0].fallback = {FallbackSpec::Kind::server, "s1", {}, 0, Method::nat};
+    EXPECT_THAT(text(),
+                testing::HasSubstr("server :fallback ipv4@10.0.0.1:80 source ipv4@0.0.0.0 usesrc clientip backup"));
+    spec.services.erase(spec.services.begin());
+    EXPECT_THAT(text(), testing::Not(testing::HasSubstr(".if")));
+    EXPECT_THAT(text(), testing::HasSubstr("    user 'haproxy'\n"));
+}
+
 // What a service can have beside that, each thing at its place.
 ProxySpec ornate() {
     ProxyServiceSpec web = proxy("web", {"10.0.0.1"});
