@@ -145,8 +145,9 @@ using ProxyServerName = std::pair<std::string, std::string>;
 
 struct ProxyServerState {
     bool ready = false;
-    std::uint32_t weight = 0;    // of one that is ready; 0: it is not ours to set
-    bool ends_sessions = false;  // of one that is not ready
+    std::uint32_t weight = 0;          // of one that is ready; 0: it is not ours to set
+    bool ends_sessions = false;        // of one that is not ready
+    std::optional<DestinationKey> at = std::nullopt;  // where it is asked; none: as the text says
     bool operator==(const ProxyServerState&) const = default;
 };
 using ProxyStates = std::map<ProxyServerName, ProxyServerState>;
@@ -162,6 +163,10 @@ inline constexpr const char* proxy_fallback_name = ":fallback";
 
 // `static` has its weights in the text: HAProxy does not change them while it runs.
 inline bool has_fixed_weights(const ProxyServiceSpec& service) { return service.balance == "static"; }
+
+// Where HAProxy asks a server. Of several ports of the service it is the one that the client came to (0). A single one
+// is named: who is sent here by another service's route, or by the PROXY protocol, came to another port.
+DestinationKey proxy_place_of(const ProxyServiceSpec& service, const ServerSpec& server);
 
 // `states`: gets those of its servers. `verdicts`: one for each server.
 ProxyServicePlan plan_proxy_service(const ProxyServiceSpec& spec, const std::vector<Verdict>& verdicts,

@@ -79,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
              "[0].transparent: real_servers[0], fd00::1, is not of the IP family of the clients, who come to 10.0.0.1"},
         Case{"TransparentToThePair",
              with(proxy + "transparent: true, real_servers: [{label: s, address: 10.0.0.7}]",
-                  "floating_ips: [10.0.0.7]\n"),
+                  "floating_ips: [{address: 10.0.0.7}]\n"),
              "[0].transparent: real server 's', 10.0.0.7, is an address of the pair"},
         Case{"RouteToATransparentOneOfTheOtherFamily",
              with(http + "routes: [{service: b}]",
