@@ -189,7 +189,7 @@ Haproxy::Task Haproxy::cycle() {
     } else if ((!loaded() || must_load_) && installed_) {
         const Result<void> done = co_await reload();
         if (!done) problem = done.error().message;
-    } else if (!has_renewed()) {
+    } else if (loaded() && !has_renewed()) {
         const Result<void> done = co_await renew_certificates();
         if (!done) problem = done.error().message;
     }

@@ -444,11 +444,16 @@ TEST_F(Proxy, WhatApplicationsSayIsKnownAfterAFailoverToo) {  // L7-2, HA-8
         }
         EXPECT_EQ(hosts, (std::set<std::string>{"rs1", "rs2"})) << label;
     }
-    const auto knows = [&](const std::string& node, const std::string& label) {
-        return ask_haproxy(node, "show table " + label).find("used:9") != std::string::npos;
+    // "# table: app, type: string, size:204800, used:9"
+    const auto known = [&](const std::string& node, const std::string& label) {
+        const std::string table = ask_haproxy(node, "show table " + label);
+        const std::size_t used = table.find("used:");
+        return used == std::string::npos ? 0 : std::atoi(table.c_str() + used + 5);
     };
     for (const auto& [label, ask] : ways) {
-        ASSERT_TRUE(wait_until([&, &label = label] { return knows("lb2", label); }, 10s, 50ms))
+        ASSERT_TRUE(wait_until(
+            [&, &label = label] { return known("lb1", label) >= 9 && known("lb1", label) == known("lb2", label); }, 10s,
+            50ms))
             << ask_haproxy("lb1", "show table " + label) << ask_haproxy("lb2", "show table " + label);
     }
     ASSERT_TRUE(wait_until(
