@@ -162,7 +162,9 @@ TEST_F(Transparent, WhatItNeedsStaysPutRightAndGoesWithTheOption) {
     ASSERT_TRUE(pair().cli("lb1", {"service", "set", "web", "transparent=false"}).ok());
     EXPECT_TRUE(wait_until([&] { return seen_of(web) == "10.77.0.11"; }, 10s, 50ms)) << seen_of(web);
     EXPECT_TRUE(wait_until([&] { return kernel("lb1").empty(); }, 5s, 50ms)) << kernel("lb1");
-    if (run(nullptr, {"getent", "passwd", "haproxy"}).ok()) EXPECT_THAT(haproxy_users("lb1"), HasSubstr("haproxy"));
+    if (run(nullptr, {"getent", "passwd", "haproxy"}).ok()) {
+        EXPECT_THAT(haproxy_users("lb1"), HasSubstr("haproxy"));
+    }
     EXPECT_FALSE(pair().has_alarm("lb1", "transparent-failed"));
 }
 
