@@ -44,7 +44,7 @@ class Backend {
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;
-    [[nodiscard]] std::string last_client() const;  // the address that it came from
+    [[nodiscard]] std::string last_client() const;            // the address that it came from
     [[nodiscard]] std::vector<std::string> requests() const;  // the newest 1000, with their bodies
 
     // TCP to ports first..last of the host arrives at this one.
