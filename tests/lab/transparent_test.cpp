@@ -36,6 +36,15 @@ virtual_services:
     transparent: true
     CHECK
     real_servers: [{label: rs1, address: "fd77::21", port: 80}]
+  - label: told
+    address: 10.77.0.210
+    ports: [81]
+    method: proxy
+    mode: http
+    transparent: true
+    proxy_protocol: {accept: true}
+    CHECK
+    real_servers: [{label: rs1, address: 10.77.0.21, port: 80}]
   - label: plain
     address: 10.77.0.211
     ports: [80]
@@ -84,7 +93,7 @@ class Transparent : public PairTest {
         std::size_t served = 0;
         for (std::size_t i = 0; i < all.size(); ++i)
             served += all[i]["servers"][0]["forwarding"]["state"].text() == "served" ? 1 : 0;
-        return served == 3;
+        return served == 4;
     }
     // Who the server saw, or what came instead of its answer.
     std::string seen_of(const std::string& url) {
@@ -116,6 +125,11 @@ class Transparent : public PairTest {
 TEST_F(Transparent, ServersSeeTheClientThroughAFailoverToo) {
     EXPECT_TRUE(all_seen());
     EXPECT_EQ(seen_of(plain), "10.77.0.11");
+    // Who the PROXY protocol says that it is. Nobody has that address: its answer is for the node.
+    const std::string told = "PROXY TCP4 198.51.100.77 10.77.0.210 4444 81\r\nGET / HTTP/1.0\r\n\r\n";
+    const std::vector<std::string> raw{"timeout", "3", "socat", "-t", "2", "-", "TCP:10.77.0.210:81"};
+    EXPECT_THAT(run(&lab_.host("client"), raw, told).out, HasSubstr("200"));
+    EXPECT_EQ(rs1_.last_client(), "198.51.100.77");
     // More than a packet each way.
     rs1_.answer(200, std::string(50000, 'x'));
     const std::vector<std::string> words{"curl", "-s", "--max-time", "5", "-H", "X-Long: " + std::string(6000, 'y'),
@@ -155,6 +169,7 @@ TEST_F(Transparent, WhatItNeedsStaysPutRightAndGoesWithTheOption) {
     ASSERT_TRUE(pair().cli("lb1", {"service", "set", "six", "transparent="}).ok());
     EXPECT_TRUE(wait_until([&] { return seen_of(six) == "fd77::11"; }, 10s, 50ms)) << seen_of(six);
     EXPECT_EQ(seen_of(web), client_v4);
+    ASSERT_TRUE(pair().cli("lb1", {"service", "set", "told", "transparent="}).ok());
     ASSERT_TRUE(pair().cli("lb1", {"service", "set", "web", "transparent=false"}).ok());
     EXPECT_TRUE(wait_until([&] { return seen_of(web) == "10.77.0.11"; }, 10s, 50ms)) << seen_of(web);
     EXPECT_TRUE(wait_until([&] { return kernel("lb1").empty(); }, 5s, 50ms)) << kernel("lb1");
