@@ -145,8 +145,8 @@ using ProxyServerName = std::pair<std::string, std::string>;
 
 struct ProxyServerState {
     bool ready = false;
-    std::uint32_t weight = 0;          // of one that is ready; 0: it is not ours to set
-    bool ends_sessions = false;        // of one that is not ready
+    std::uint32_t weight = 0;                         // of one that is ready; 0: it is not ours to set
+    bool ends_sessions = false;                       // of one that is not ready
     std::optional<DestinationKey> at = std::nullopt;  // where it is asked; none: as the text says
     bool operator==(const ProxyServerState&) const = default;
 };

@@ -1,4 +1,5 @@
-// A kernel in memory: IPVS, nftables, routes, sysctls and sync daemons, with the real one's answers to what cannot be done.
+// A kernel in memory: IPVS, nftables, routes, sysctls and sync daemons, with the real one's answers to what cannot be
+// done.
 #pragma once
 
 #include <algorithm>
