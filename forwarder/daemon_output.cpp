@@ -106,8 +106,8 @@ void Daemon::log_outcome(const Outcome& outcome) {
     std::string error = outcome.ipvs_error;
     if (error.empty()) {
         for (const auto& [key, text] : outcome.errors) error += (error.empty() ? "" : " | ") + text;
-        for (const std::string* text :
-             {&outcome.rules_error, &outcome.sync_error, &outcome.timeouts_error, &outcome.owned_error}) {
+        for (const std::string* text : {&outcome.rules_error, &outcome.delivery_error, &outcome.sync_error,
+                                        &outcome.timeouts_error, &outcome.owned_error}) {
             if (!text->empty()) error += (error.empty() ? "" : " | ") + *text;
         }
         for (const SysctlState& one : outcome.sysctls) {
@@ -302,6 +302,10 @@ void Daemon::add_alarms(bus::ForwardStatus& out) {
                                      [](const SysctlState& one) { return !one.error.empty(); });
     alarm(unset > 0 && outcome.ipvs_error.empty(), "sysctls-not-set",
           std::to_string(unset) + " sysctls are not as layer 4 needs them", "`lbcluster status --json` names them");
+    const std::string untransparent = !outcome.delivery_error.empty() ? outcome.delivery_error : outcome.rules_error;
+    alarm(!core_.desired().rules.transparent.empty() && !untransparent.empty(), "transparent-failed",
+          "servers of transparent services are not heard: " + untransparent,
+          "does this kernel have policy routing and nftables' socket expression (nft_socket)? It is tried every 10 s");
     alarm(!outcome.sync_error.empty(), "sync-failed", "the peer does not learn of connections: " + outcome.sync_error,
           "connections of layer 4 will not survive a failover until it does");
     alarm(!outcome.owned_error.empty(), "owned-not-stored",

@@ -40,6 +40,10 @@ class Kernel {
     // Instead of it, all at once; empty: it goes.
     virtual Result<void> set_rules(const std::string& text) = 0;
 
+    // Whether packets with transparent_mark are delivered here, whoever they are for.
+    virtual Result<bool> delivers(bool v6) = 0;
+    virtual Result<void> set_delivery(bool v6, bool wanted) = 0;
+
     // net.ipv4.vs.conntrack; without the newline.
     virtual Result<std::string> sysctl(const std::string& name) = 0;
     virtual Result<void> set_sysctl(const std::string& name, const std::string& value) = 0;

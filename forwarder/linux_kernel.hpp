@@ -1,4 +1,4 @@
-// The kernel of this machine: IPVS, nftables and sysctls of the network namespace that this process is in.
+// The kernel of this machine: IPVS, nftables, routes and sysctls of the network namespace that this process is in.
 #pragma once
 
 #include <optional>
@@ -6,6 +6,7 @@
 #include "forwarder/ipvs/socket.hpp"
 #include "forwarder/kernel.hpp"
 #include "forwarder/nft/table.hpp"
+#include "forwarder/route/delivery.hpp"
 
 namespace lbcluster::forward {
 
@@ -21,6 +22,8 @@ class LinuxKernel final : public Kernel {
     Result<void> set_timeouts(const Timeouts& timeouts) override;
     Result<std::string> rules() override { return table_.read(); }
     Result<void> set_rules(const std::string& text) override { return table_.replace(text); }
+    Result<bool> delivers(bool v6) override { return route::delivers(v6); }
+    Result<void> set_delivery(bool v6, bool wanted) override { return route::set_delivery(v6, wanted); }
     Result<std::string> sysctl(const std::string& name) override;
     Result<void> set_sysctl(const std::string& name, const std::string& value) override;
 

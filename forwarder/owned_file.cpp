@@ -17,6 +17,7 @@ std::string render_owned(const Owned& owned) {
     for (const ServiceKey& key : owned.services) out += "S " + key.to_string() + "\n";
     for (const auto& [name, memory] : owned.sysctls) out += "C " + name + " " + memory.before + "|" + memory.set + "\n";
     for (const SyncRole role : owned.syncs) out += "Y " + std::string(word_of(role)) + "\n";
+    for (const bool v6 : owned.deliveries) out += v6 ? "T 6\n" : "T 4\n";
     if (owned.rules_text != 0) {
         out += "R " + std::to_string(owned.rules_text) + " " + std::to_string(owned.rules_listing) + "\n";
     }
@@ -42,6 +43,8 @@ Owned parse_owned(const std::string& text) {
         } else if (line[0] == 'Y') {
             if (rest == "master") out.syncs.insert(SyncRole::master);
             if (rest == "backup") out.syncs.insert(SyncRole::backup);
+        } else if (line[0] == 'T') {
+            if (rest == "4" || rest == "6") out.deliveries.insert(rest == "6");
         } else if (line[0] == 'R') {
             words >> out.rules_text >> out.rules_listing;
         }

@@ -1,12 +1,13 @@
 // RUN_DIR/forwarderd.owned: what in this kernel is ours, for the next life of this daemon: the IPVS services that we
-// made, sysctls and what they were before, whose sync daemon runs, and how our nftables table looks. In the run folder,
-// as it is about this boot. Whatever is not in here and not in the configuration is somebody else's.
+// made, sysctls and what they were before, whose sync daemon runs, how our nftables table looks,
+// and whether our routes of transparent connections are there. In the run folder, as it is about this boot. Whatever is
+// not in here and not in the configuration is somebody else's.
 //
 // A service is written down before it is made, and crossed out after it is gone: a crash leaves at most a line too
 // much.
 //
 // Text, one line each: `forwarderd-owned 1`, `S KEY`, `C NAME BEFORE|SET`, `Y master|backup`, `R TEXT LISTING`
-// (hashes). Lines that cannot be read are passed over.
+// (hashes), `T 4|6`. Lines that cannot be read are passed over.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,7 @@ struct Owned {
     std::set<ServiceKey> services;
     std::map<std::string, SysctlMemory> sysctls;
     std::set<SyncRole> syncs;
+    std::set<bool> deliveries;        // of packets with transparent_mark; true: IPv6
     std::uint64_t rules_text = 0;     // stable_hash of what we asked nftables for; 0: nothing
     std::uint64_t rules_listing = 0;  // and of how the kernel shows it
     bool operator==(const Owned&) const = default;

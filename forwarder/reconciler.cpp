@@ -70,6 +70,7 @@ const Outcome& Reconciler::reconcile(const Desired& desired) {
         for (const auto& [key, service] : desired.table) outcome_.errors[key] = outcome_.ipvs_error;
         set_rules(desired.rules);
     }
+    set_deliveries(desired.rules);
     restore_sysctls(desired.sysctls);
     remember();
     return outcome_;
@@ -201,6 +202,37 @@ bool Reconciler::set_rules(const Rules& rules) {
     owned_.rules_text = hash;
     owned_.rules_listing = listing && !listing->empty() ? stable_hash(*listing) : 0;
     return true;
+}
+
+// ---- routes ----
+
+void Reconciler::set_deliveries(const Rules& rules) {
+    for (const bool v6 : {false, true}) {
+        const auto done = set_delivery(v6, rules.is_transparent(v6));
+        if (done) continue;
+        ++outcome_.failures;
+        outcome_.delivery_error = text_of(done.error());
+    }
+}
+
+Result<void> Reconciler::set_delivery(bool v6, bool wanted) {
+    const bool ours = owned_.deliveries.contains(v6);
+    if (!wanted && !ours) return {};
+    const auto there = kernel_.delivers(v6);
+    if (!there) return there.error();
+    if (wanted) {
+        if (*there) return {};
+        if (ours)
+            note_drift(std::string("not by us: remove the route or rule of transparent ") + (v6 ? "IPv6" : "IPv4") +
+                       " connections");
+        owned_.deliveries.insert(v6);
+        remember();
+    }
+    ++outcome_.steps;
+    // Removed even if only one half of it is there.
+    auto done = kernel_.set_delivery(v6, wanted);
+    if (done && !wanted) owned_.deliveries.erase(v6);
+    return done;
 }
 
 // ---- sysctls ----

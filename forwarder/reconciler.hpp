@@ -35,6 +35,7 @@ struct Outcome {
     std::string ipvs_error;                    // not empty: layer 4 is not served
     std::map<ServiceKey, std::string> errors;  // services that are not as wanted
     std::string rules_error;
+    std::string delivery_error;  // of transparent connections
     std::string timeouts_error;
     std::string owned_error;
     std::vector<SysctlState> sysctls;
@@ -80,6 +81,8 @@ class Reconciler {
     std::vector<Step> without_emptying(std::vector<Step> steps, const Table& desired) const;
     void carry_out(std::span<const Step> steps);
     bool set_rules(const Rules& rules);
+    void set_deliveries(const Rules& rules);
+    Result<void> set_delivery(bool v6, bool wanted);
     void stop_syncs(const Desired& desired);
     void start_sync(const Desired& desired);
     void set_timeouts(const Timeouts& wanted);

@@ -238,6 +238,7 @@ ProxyServiceSpec proxy_service_of(const config::ClusterConfig& cluster, const co
         out.send_proxy = service.proxy_protocol().send() == config::PROXY_PROTOCOL_VERSION_V1 ? 1 : 2;
     }
     if (const auto source = IpAddress::parse(service.source())) out.source = *source;
+    out.transparent = service.transparent();
     http_rules(service, out);
     out.max_connections = service.max_connections();
     out.fallback = fallback_of(cluster, service);
@@ -246,6 +247,15 @@ ProxyServiceSpec proxy_service_of(const config::ClusterConfig& cluster, const co
         if (parsed) out.servers.push_back(server_of(*server, *parsed));
     }
     return out;
+}
+
+// Where answers to clients' addresses come from.
+void take_transparent(const ProxyServiceSpec& service, NodeSpec& out) {
+    for (const ServerSpec& server : service.servers) {
+        if (server.port != 0) out.transparent.emplace(server.address, server.port);
+        else
+            for (const std::uint16_t port : service.ports) out.transparent.emplace(server.address, port);
+    }
 }
 
 }  // namespace
@@ -269,7 +279,11 @@ Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& n
     Spec out;
     for (const config::VirtualService& service : cluster.virtual_services()) {
         const auto address = IpAddress::parse(service.address());
-        if (!is_on(service) || config::is_layer7(service) || !address) continue;
+        if (!is_on(service) || !address) continue;
+        if (config::is_layer7(service)) {
+            if (service.transparent()) take_transparent(proxy_service_of(cluster, service, *address), out.node);
+            continue;
+        }
         out.services.push_back(service_of(cluster, service, *address));
     }
     const config::Forwarding& forwarding = cluster.forwarding();

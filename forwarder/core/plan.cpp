@@ -166,6 +166,7 @@ std::vector<ServiceKey> plan_keys(const std::vector<ServiceSpec>& services) {
 Rules plan_rules(const Spec& spec, const std::vector<ServiceKey>& keys) {
     Rules rules;
     rules.auto_nat = spec.node.auto_nat;
+    rules.transparent = spec.node.transparent;
     for (std::size_t i = 0; i < spec.services.size(); ++i) {
         const ServiceSpec& service = spec.services[i];
         if (keys[i].mark != 0) rules.marks.push_back({service.traffic, keys[i].mark});

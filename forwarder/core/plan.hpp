@@ -22,7 +22,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "forwarder/core/types.hpp"
@@ -88,8 +90,9 @@ struct NodeSpec {
     Timeouts timeouts;
     std::string sync_interface;  // empty: no peer, or none that is told over a network
     std::uint8_t sync_id = 0;
-    std::vector<std::string> interfaces;          // all there are
-    std::vector<std::string> listens_to_routers;  // those with accept_ra=1
+    std::vector<std::string> interfaces;                        // all there are
+    std::vector<std::string> listens_to_routers;                // those with accept_ra=1
+    std::set<std::pair<IpAddress, std::uint16_t>> transparent;  // as in Rules
     bool operator==(const NodeSpec&) const = default;
 };
 

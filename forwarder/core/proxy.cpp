@@ -29,6 +29,11 @@ Placing place(const ProxyServiceSpec& spec, const ServerSpec& server, const Verd
 
 }  // namespace
 
+DestinationKey proxy_place_of(const ProxyServiceSpec& service, const ServerSpec& server) {
+    const bool single = server.port == 0 && service.ports.size() == 1;
+    return {server.address, single ? service.ports.front() : server.port};
+}
+
 ProxyServicePlan plan_proxy_service(const ProxyServiceSpec& spec, const std::vector<Verdict>& verdicts,
                                     std::uint64_t now_ms, ProxyStates& states) {
     ProxyServicePlan out;
@@ -36,14 +41,19 @@ ProxyServicePlan plan_proxy_service(const ProxyServiceSpec& spec, const std::vec
         ProxyServerState state;
         out.servers.push_back(place(spec, spec.servers[i], verdicts[i], now_ms, state));
         out.serves = out.serves || state.ready;
+        state.at = proxy_place_of(spec, spec.servers[i]);
         states[{spec.label, spec.servers[i].label}] = state;
     }
     if (spec.fallback.kind == FallbackSpec::Kind::none) return out;
-    ProxyServerState fallback{true, 0, false};
+    ProxyServerState fallback{true, 0, false, {}};
+    if (spec.fallback.kind == FallbackSpec::Kind::address) {
+        fallback.at = DestinationKey{spec.fallback.address, spec.fallback.port};
+    }
     if (spec.fallback.kind == FallbackSpec::Kind::server) {
         // It answers though it is down, but not against the operator's wish.
         const auto server = std::find_if(spec.servers.begin(), spec.servers.end(),
                                          [&](const ServerSpec& one) { return one.label == spec.fallback.server; });
+        if (server != spec.servers.end()) fallback.at = proxy_place_of(spec, *server);
         fallback.ready = server != spec.servers.end() && effective_state(*server, now_ms) == State::online;
         fallback.ends_sessions = !fallback.ready;
     }
@@ -100,6 +110,7 @@ void ProxyCore::adopt(const ProxyStates& actual, std::uint64_t now_ms) {
             Verdict& verdict = verdicts_[i][s];
             const auto found = actual.find({service.label, server.label});
             if (verdict.health != Health::unknown || found == actual.end() || !found->second.ready) continue;
+            if (found->second.at && *found->second.at != proxy_place_of(service, server)) continue;  // another server
             verdict.health = Health::up;
             if (server.weight == 0 || has_fixed_weights(service)) continue;
             verdict.percent =

@@ -90,6 +90,7 @@ struct ProxyServiceSpec {
     bool accept_proxy = false;
     unsigned send_proxy = 0;          // version of the PROXY protocol; 0: none
     std::optional<IpAddress> source;  // servers are asked from it
+    bool transparent = false;         // or from the client's address
     std::vector<HeaderSpec> headers;
     std::vector<RewriteSpec> rewrite;
     std::vector<RouteSpec> routes;
@@ -144,8 +145,9 @@ using ProxyServerName = std::pair<std::string, std::string>;
 
 struct ProxyServerState {
     bool ready = false;
-    std::uint32_t weight = 0;    // of one that is ready; 0: it is not ours to set
-    bool ends_sessions = false;  // of one that is not ready
+    std::uint32_t weight = 0;                         // of one that is ready; 0: it is not ours to set
+    bool ends_sessions = false;                       // of one that is not ready
+    std::optional<DestinationKey> at = std::nullopt;  // where it is asked; none: as the text says
     bool operator==(const ProxyServerState&) const = default;
 };
 using ProxyStates = std::map<ProxyServerName, ProxyServerState>;
@@ -161,6 +163,10 @@ inline constexpr const char* proxy_fallback_name = ":fallback";
 
 // `static` has its weights in the text: HAProxy does not change them while it runs.
 inline bool has_fixed_weights(const ProxyServiceSpec& service) { return service.balance == "static"; }
+
+// Where HAProxy asks a server. Of several ports of the service it is the one that the client came to (0). A single one
+// is named: who is sent here by another service's route, or by the PROXY protocol, came to another port.
+DestinationKey proxy_place_of(const ProxyServiceSpec& service, const ServerSpec& server);
 
 // `states`: gets those of its servers. `verdicts`: one for each server.
 ProxyServicePlan plan_proxy_service(const ProxyServiceSpec& spec, const std::vector<Verdict>& verdicts,

@@ -204,11 +204,15 @@ void render_http(const ProxyServiceSpec& service, ProxyWriter& out) {
         "application/xml image/svg+xml");
 }
 
-// How a server is spoken to. Our own page is not spoken to so.
-std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& service, const IpAddress& address) {
+// How a server is spoken to. Our own page is not spoken to so. A fallback elsewhere, which is none of the service's
+// servers, does not have this pair as its gateway: its answers to the client's address would not come back here.
+std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& service, const IpAddress& address,
+                           bool is_server = true) {
     std::string out;
     if (service.source && service.source->is_v6() == address.is_v6())
         out += " source " + proxy_place_of(*service.source, 0);
+    if (service.transparent && is_server)
+        out += std::string(" source ") + (address.is_v6() ? "ipv6@[::]" : "ipv4@0.0.0.0") + " usesrc clientip";
     if (service.send_proxy == 1) out += " send-proxy";
     if (service.send_proxy == 2) out += " send-proxy-v2";
     const TlsSpec& tls = service.tls;
@@ -224,36 +228,26 @@ std::string server_options(const ProxyPlace& place, const ProxyServiceSpec& serv
     return out;
 }
 
-// Of several ports it is the one that the client came to. A single one is named: who is sent here by another service's
-// route, or by the PROXY protocol, came to another port.
-std::string place_of(const ProxyServiceSpec& service, const ServerSpec& server) {
-    const bool single = server.port == 0 && service.ports.size() == 1;
-    return proxy_place_of(server.address, single ? service.ports.front() : server.port);
-}
-
 void render_fallback(const ProxySpec& spec, const ProxyPlace& place, const ProxyServiceSpec& service,
                      ProxyWriter& out) {
     const FallbackSpec& fallback = service.fallback;
-    std::string where;
+    const ProxyServerName name{service.label, proxy_fallback_name};
+    const std::string backup = " backup non-stick";
     switch (fallback.kind) {
         case FallbackSpec::Kind::none:
             return;
         case FallbackSpec::Kind::page:
-            where = "ipv4@127.0.0.1:" + std::to_string(spec.page_port);
-            break;
+            return out.server(name, "ipv4@127.0.0.1:" + std::to_string(spec.page_port) + backup);
         case FallbackSpec::Kind::address:
-            where = proxy_place_of(fallback.address, fallback.port) + server_options(place, service, fallback.address);
-            break;
+            return out.server(name, {fallback.address, fallback.port},
+                              server_options(place, service, fallback.address, false) + backup);
         case FallbackSpec::Kind::server:
-            for (const ServerSpec& one : service.servers) {
-                if (one.label != fallback.server) continue;
-                where = place_of(service, one) + server_options(place, service, one.address);
-            }
             break;
     }
-    if (where.empty()) return;
-    out.server("server " + std::string(proxy_fallback_name) + " " + where + " backup non-stick",
-               {service.label, proxy_fallback_name});
+    for (const ServerSpec& one : service.servers) {
+        if (one.label != fallback.server) continue;
+        out.server(name, proxy_place_of(service, one), server_options(place, service, one.address) + backup);
+    }
 }
 
 void render_backend(const ProxySpec& spec, const ProxyPlace& place, const ProxyServiceSpec& service, ProxyWriter& out) {
@@ -268,12 +262,11 @@ void render_backend(const ProxySpec& spec, const ProxyPlace& place, const ProxyS
     render_persistence(spec, service, out);
     render_manual(service.backend_lines, out);
     for (const ServerSpec& server : service.servers) {
-        std::string line = "server " + server.label + " " + place_of(service, server);
-        line += server_options(place, service, server.address);
+        std::string line = server_options(place, service, server.address);
         if (!service.cookie.empty()) line += " cookie " + server.label;
         if (server.max_connections != 0) line += " maxconn " + std::to_string(server.max_connections);
         if (has_fixed_weights(service)) line += " weight " + std::to_string(server.weight);
-        out.server(line, {service.label, server.label});
+        out.server({service.label, server.label}, proxy_place_of(service, server), line);
     }
     render_fallback(spec, place, service, out);
 }

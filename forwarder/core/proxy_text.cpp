@@ -12,6 +12,34 @@ namespace {
 
 constexpr std::size_t explanation_bytes_max = 1000;
 
+// A client's address may be used by root alone, or, from 2.9 on, by who keeps the capability for it.
+void render_user(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
+    if (place.user.empty() && place.group.empty()) return;
+    const bool transparent = std::any_of(spec.services.begin(), spec.services.end(),
+                                         [](const ProxyServiceSpec& one) { return one.transparent; });
+    if (transparent) out.line(".if version_atleast(2.9)");
+    if (transparent) out.line("setcap cap_net_raw");
+    if (!place.user.empty()) out.line("user " + proxy_word(place.user));
+    if (!place.group.empty()) out.line("group " + proxy_word(place.group));
+    if (transparent) out.line(".endif");
+}
+
+// Files are read when the text is loaded. What is in a certificate can be renewed later, what is in a list, or in an
+// authority, cannot.
+void render_certificates(const ProxySpec& spec, ProxyWriter& out) {
+    std::set<std::string> renewable;
+    for (const ProxyServiceSpec& one : spec.services)
+        renewable.insert(one.tls.certificates.begin(), one.tls.certificates.end());
+    for (const ProxyServiceSpec& one : spec.services) renewable.erase(one.tls.server_ca);
+    std::string all;
+    for (const auto& [name, bytes] : proxy_certificate_files(spec)) {
+        const std::string line = name + " " + proxy_hex(stable_hash(bytes));
+        if (renewable.contains(name)) all += line + "\n";
+        else out.line("# " + line);
+    }
+    if (!all.empty()) out.certificates(renewable, proxy_hex(stable_hash(all)));
+}
+
 void render_global(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& out) {
     out.section("global", "");
     out.line("description");  // loaded() puts the hash there
@@ -22,16 +50,14 @@ void render_global(const ProxySpec& spec, const ProxyPlace& place, ProxyWriter& 
     out.line("mworker-max-reloads 50");
     out.line("stats socket " + proxy_word(proxy_socket_path(place.run_dir)) +
              " mode 600 level admin expose-fd listeners");
-    if (!place.user.empty()) out.line("user " + proxy_word(place.user));
-    if (!place.group.empty()) out.line("group " + proxy_word(place.group));
+    render_user(spec, place, out);
     if (spec.peers) out.line("localpeer " + spec.peers->local.to_string());
     if (!spec.certificates.empty()) {
         out.line("tune.ssl.default-dh-param 2048");
         // A list of certificates names them as they are here. Nothing beside them is looked for.
         out.line("crt-base " + proxy_word(proxy_certificates_path(place.run_dir)));
         out.line("ssl-load-extra-files none");
-        // They are read when the text is loaded.
-        for (const auto& [name, bytes] : spec.certificates) out.line("# " + name + " " + proxy_hex(stable_hash(bytes)));
+        render_certificates(spec, out);
     }
     out.section("defaults", "");
     out.line("timeout connect 4s");
@@ -103,7 +129,7 @@ std::string proxy_place_of(const IpAddress& address, std::uint16_t port) {
 
 ProxyText ProxyWriter::finish() {
     std::string structure;
-    for (const ProxyLine& one : text_.lines) structure += one.text + "\n";
+    for (const ProxyLine& one : text_.lines) structure += one.structure.value_or(one.text) + "\n";
     text_.hash = proxy_hex(stable_hash(structure));
     return std::move(text_);
 }

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <sstream>
 
+#include "forwarder/core/proxy_text.hpp"
+
 namespace lbcluster::forward {
 
 namespace {
@@ -22,6 +24,17 @@ std::vector<std::string> fields_of(const std::string& line) {
         else fields.back() += c;
     }
     return fields;
+}
+
+// "10.0.0.1:80", "[fd00::1]:0"
+std::optional<DestinationKey> place_in(const std::string& text) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string::npos) return std::nullopt;
+    std::string host = text.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    const auto address = IpAddress::parse(host);
+    if (!address) return std::nullopt;
+    return DestinationKey{*address, static_cast<std::uint16_t>(number(text.substr(colon + 1)))};
 }
 
 class Columns {
@@ -47,6 +60,7 @@ ProxyRow row_of(const Columns& columns, const std::vector<std::string>& fields) 
     const std::string status = columns.text(fields, "status");
     row.ready = status == "no check" || status.starts_with("UP");
     row.weight = static_cast<std::uint32_t>(columns.count(fields, "weight"));
+    row.at = place_in(columns.text(fields, "addr"));
     row.sessions = columns.count(fields, "scur");
     row.total = columns.count(fields, "stot");
     row.per_second = columns.count(fields, "rate");
@@ -54,6 +68,33 @@ ProxyRow row_of(const Columns& columns, const std::vector<std::string>& fields) 
     row.bytes_out = columns.count(fields, "bout");
     row.errors = columns.count(fields, "ereq") + columns.count(fields, "econ") + columns.count(fields, "eresp");
     return row;
+}
+
+std::string between(const std::string& text, const std::string& open, const std::string& close) {
+    const std::size_t from = text.find(open);
+    const std::size_t to = text.rfind(close);
+    if (from == std::string::npos || to == std::string::npos || to < from) return "";
+    return text.substr(from + open.size(), to - from - open.size());
+}
+
+std::string move_command(const std::string& server, const DestinationKey& to) {
+    const std::string port = to.port == 0 ? "" : " port " + std::to_string(to.port);
+    return "set server " + server + " addr " + to.address.to_string() + port;
+}
+
+// What is between the lines of dashes, without empty ones: such a line ends a command.
+std::string only_pem(const std::string& text) {
+    std::string out;
+    std::istringstream lines(text);
+    std::string line;
+    bool inside = false;
+    while (std::getline(lines, line)) {
+        if (line.ends_with('\r')) line.pop_back();
+        inside = inside || line.starts_with("-----BEGIN ");
+        if (inside && !line.empty()) out += line + "\n";
+        if (line.starts_with("-----END ")) inside = false;
+    }
+    return out;
 }
 
 }  // namespace
@@ -69,6 +110,7 @@ ProxyInfo parse_proxy_info(const std::string& text) {
         const std::string value = line.substr(colon + 2);
         if (key == "Version") out.version = value;
         else if (key == "description") out.description = value;
+        else if (key == proxy_certificates_variable) out.certificates = between(value, "<", ">");
         else if (key == "Pid") out.pid = static_cast<std::uint32_t>(number(value));
     }
     return out;
@@ -96,7 +138,23 @@ ProxyView parse_proxy_view(const std::string& csv) {
 
 ProxyStates ProxyView::states() const {
     ProxyStates out;
-    for (const auto& [name, row] : servers) out[name] = {row.ready, row.ready ? row.weight : 0, false};
+    for (const auto& [name, row] : servers) out[name] = {row.ready, row.ready ? row.weight : 0, false, row.at};
+    return out;
+}
+
+bool is_move(const std::string& command) {
+    return command.starts_with("set server ") && command.find(" addr ") != std::string::npos;
+}
+
+std::optional<std::vector<CertificateRenewal>> certificate_renewals(
+    const std::string& folder, const std::map<std::string, std::string>& certificates) {
+    constexpr std::size_t command_bytes_max = 15000;  // HAProxy has a buffer of 16 KiB
+    std::vector<CertificateRenewal> out;
+    for (const auto& [name, bytes] : certificates) {
+        const std::string what = " ssl cert " + folder + "/" + name;
+        out.push_back({"set" + what + " <<\n" + only_pem(bytes), "commit" + what, "abort" + what});
+        if (out.back().set.size() > command_bytes_max) return std::nullopt;
+    }
     return out;
 }
 
@@ -142,13 +200,16 @@ std::vector<std::string> proxy_commands(const ProxyView& actual, const ProxyStat
         if (found == actual.servers.end()) continue;
         const ProxyRow& there = found->second;
         const std::string server = name.first + "/" + name.second;
+        const bool moves = want.at && there.at && *want.at != *there.at;
         if (want.ready) {
+            if (moves) first.push_back(move_command(server, *want.at));
             if (want.weight != 0 && there.weight != want.weight)
                 first.push_back("set server " + server + " weight " + std::to_string(want.weight));
             if (!there.ready) first.push_back("set server " + server + " state ready");
             continue;
         }
         if (there.ready) then.push_back("set server " + server + " state maint");
+        if (moves) then.push_back(move_command(server, *want.at));
         if (want.ends_sessions && (there.ready || there.sessions > 0))
             then.push_back("shutdown sessions server " + server);
     }

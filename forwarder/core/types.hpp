@@ -2,6 +2,7 @@
 // is wanted and for what the kernel has. Names follow IPVS (net/netfilter/ipvs of the Linux kernel). Pure.
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -118,14 +119,25 @@ struct MasqueradeRule {
     bool operator==(const MasqueradeRule&) const = default;
 };
 
+// Packets of transparent connections carry it: what their servers answer to the client's address is for this node.
+// Beside the marks of services.
+inline constexpr std::uint32_t transparent_mark = 0x4d000000;
+
 struct Rules {
     std::vector<MarkRule> marks;
     std::vector<MasqueradeRule> masquerades;
-    std::vector<std::string> auto_nat;  // interfaces
-    std::set<IpAddress> inside;         // whose packets auto_nat changes: the real servers
+    std::set<std::pair<IpAddress, std::uint16_t>> transparent;  // servers that layer 7 asks from the client's address
+    std::vector<std::string> auto_nat;                          // interfaces
+    std::set<IpAddress> inside;                                 // whose packets auto_nat changes: the real servers
     std::set<IpAddress> virtual_addresses;
 
-    [[nodiscard]] bool empty() const { return marks.empty() && masquerades.empty() && auto_nat.empty(); }
+    [[nodiscard]] bool empty() const {
+        return marks.empty() && masquerades.empty() && transparent.empty() && auto_nat.empty();
+    }
+    [[nodiscard]] bool is_transparent(bool v6) const {
+        return std::any_of(transparent.begin(), transparent.end(),
+                           [v6](const auto& server) { return server.first.is_v6() == v6; });
+    }
     bool operator==(const Rules&) const = default;
 };
 

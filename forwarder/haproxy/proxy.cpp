@@ -95,8 +95,11 @@ void Haproxy::close() {
 }
 
 void Haproxy::want(std::optional<ProxyWanted> wanted, const ProxyStates& states) {
-    const auto hash = [](const std::optional<ProxyWanted>& one) { return one ? one->text.hash : ""; };
-    if (hash(wanted) != hash(wanted_)) try_again_ = {};
+    const auto version = [](const std::optional<ProxyWanted>& one) { return one ? one->text.version() : ""; };
+    if (version(wanted) != version(wanted_)) {
+        try_again_ = {};
+        must_load_ = false;
+    }
     wanted_ = std::move(wanted);
     want(states);
 }
@@ -115,6 +118,17 @@ void Haproxy::kick() {
 }
 
 bool Haproxy::loaded() const { return wanted_ && info_.description == proxy_description(wanted_->text.hash); }
+
+bool Haproxy::has_renewed() const { return wanted_ && info_.certificates == wanted_->text.certificates; }
+
+// A text that is not loaded has other servers: those of the one that is stay where they are.
+ProxyStates Haproxy::states_now() const {
+    ProxyStates out = states_;
+    if (!loaded()) {
+        for (auto& [name, state] : out) state.at.reset();
+    }
+    return out;
+}
 
 milliseconds Haproxy::pace() const {
     const Instant now = boottime_now();
@@ -172,8 +186,11 @@ Haproxy::Task Haproxy::cycle() {
         if (!done) problem = done.error().message;
     } else if (!co_await look()) {
         problem = "HAProxy does not answer";
-    } else if (!loaded() && installed_) {
+    } else if ((!loaded() || must_load_) && installed_) {
         const Result<void> done = co_await reload();
+        if (!done) problem = done.error().message;
+    } else if (loaded() && !has_renewed()) {
+        const Result<void> done = co_await renew_certificates();
         if (!done) problem = done.error().message;
     }
     if (process_.pid > 0) {
@@ -244,8 +261,8 @@ Haproxy::Task Haproxy::stop() {
 
 Haproxy::Outcome Haproxy::check() {
     const ProxyText text = wanted_->text;
-    if (text.hash == refused_ && boottime_now() < try_again_) co_return Error{refusal_, "", EINVAL};
-    if (text.hash == checked_) co_return Result<void>{};
+    if (text.version() == refused_ && boottime_now() < try_again_) co_return Error{refusal_, "", EINVAL};
+    if (text.version() == checked_) co_return Result<void>{};
     const std::string loaded = text.loaded(states_);
     const std::string page = wanted_->page;
     const auto certificates = wanted_->certificates;
@@ -261,10 +278,10 @@ Haproxy::Outcome Haproxy::check() {
     };
     const Result<void> done = co_await apart(blocking_, work);
     if (done) {
-        checked_ = text.hash;
+        checked_ = text.version();
         co_return Result<void>{};
     }
-    refused_ = text.hash;
+    refused_ = text.version();
     try_again_ = boottime_now() + try_again_pace;
     const std::string why = text.explain(done.error().message);
     refusal_ = "HAProxy does not take the configuration, so the one before stays: " +
@@ -325,6 +342,7 @@ Haproxy::Outcome Haproxy::reload() {
     const Result<void> written = co_await write_files();
     if (!written) co_return written;
     empty_proxy_log(files_);
+    must_load_ = false;
     ++counters_["proxy_reloads"];
     old_workers_ = true;
     look_at_old_ = {};
@@ -339,15 +357,19 @@ Haproxy::Outcome Haproxy::reload() {
 
 // Until it has the text that is wanted, or says that it cannot.
 Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
-    const std::string hash = wanted_->text.hash;
     const ProxyText text = wanted_->text;
+    const auto certificates = wanted_->certificates;
+    const std::uint32_t worker_before = info_.pid;
     const Instant end = boottime_now() + load_time;
     Instant order_again = boottime_now() + order_again_pace;
     for (;;) {
         // Another text that is wanted meanwhile waits: a master that is loading loses the order to load again.
         if (closed_ || !wanted_) co_return Result<void>{};
-        if (process_.pid > 0 && co_await look() && info_.description == proxy_description(hash)) {
-            if (wanted_ && wanted_->text.hash != hash) kicked_ = true;
+        // The description alone does not tell: certificates and addresses are not in it.
+        if (process_.pid > 0 && co_await look() && info_.description == proxy_description(text.hash) &&
+            (!reloading || info_.pid != worker_before)) {
+            if (wanted_ && wanted_->text.version() != text.version()) kicked_ = true;
+            certificates_ = certificates;
             co_return Result<void>{};
         }
         const std::string said = read_proxy_log(files_);
@@ -359,7 +381,7 @@ Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
                                              : "HAProxy cannot start: ") +
                        why;
             if (reloading) {
-                refused_ = hash;
+                refused_ = text.version();
                 try_again_ = boottime_now() + try_again_pace;
             }
             co_return Error{refusal_, "", EIO};
@@ -377,7 +399,8 @@ Haproxy::Outcome Haproxy::wait_for_text(bool reloading) {
 // ---- asking and telling ----
 
 asio::awaitable<bool> Haproxy::look() {
-    const Result<std::string> answer = co_await ask_proxy(proxy_socket_path(files_.run_dir), "show info", answer_time);
+    const std::string question = std::string("show info;get var ") + proxy_certificates_variable;
+    const Result<std::string> answer = co_await ask_proxy(proxy_socket_path(files_.run_dir), question, answer_time);
     if (!answer || process_.pid <= 0) co_return false;
     info_ = parse_proxy_info(*answer);
     co_return !info_.version.empty();
@@ -386,16 +409,26 @@ asio::awaitable<bool> Haproxy::look() {
 Haproxy::Outcome Haproxy::put_right() {
     const std::string socket = proxy_socket_path(files_.run_dir);
     constexpr int tries_max = 3;
+    bool moved = false;
     for (int tries = 0;; ++tries) {
         const Result<std::string> answer = co_await ask_proxy(socket, "show stat", answer_time);
         if (!answer) co_return answer.error();
         if (process_.pid <= 0 || closed_) co_return Result<void>{};
         view_ = parse_proxy_view(*answer);
-        const auto commands = proxy_commands(view_, states_);
+        const auto commands = proxy_commands(view_, states_now());
+        const bool moves = std::any_of(commands.begin(), commands.end(), is_move);
         if (commands.empty() || (tries > 0 && only_ends_sessions(commands))) {
             settled_ = loaded();
+            if (moved && settled_) co_return co_await write_files();
             co_return Result<void>{};
         }
+        if (moves && tries > 0) {
+            spdlog::warn("HAProxy refuses another address, so it is loaded: {}", commands.front());
+            must_load_ = true;
+            kick();
+            co_return Result<void>{};
+        }
+        moved = moved || moves;
         if (tries == tries_max) co_return Error{"HAProxy does not do this: " + commands.front(), "", EIO};
         if (settled_ && tries == 0 && !only_ends_sessions(commands)) {
             ++counters_["proxy_drifts"];
@@ -407,6 +440,55 @@ Haproxy::Outcome Haproxy::put_right() {
             if (!said) co_return said.error();
         }
     }
+}
+
+// A running HAProxy gets the certificates that it does not have; if it refuses one, all are loaded.
+Haproxy::Outcome Haproxy::renew_certificates() {
+    const ProxyFiles files = files_;
+    const auto certificates = wanted_->certificates;
+    const std::string version = wanted_->text.version();
+    if (!co_await give_certificates()) {
+        spdlog::warn("HAProxy does not take the certificates while it runs, so they are loaded");
+        must_load_ = true;
+        kick();
+        co_return Result<void>{};
+    }
+    ++counters_["proxy_renewals"];
+    spdlog::info("HAProxy has the new certificates");
+    certificates_ = certificates;
+    checked_ = version;
+    const auto work = [files, certificates] { return write_certificates(files, certificates); };
+    const Result<void> written = co_await apart(blocking_, work);
+    if (!written) co_return written;
+    if (closed_ || !loaded()) co_return Result<void>{};
+    co_return co_await write_files();
+}
+
+asio::awaitable<bool> Haproxy::give_certificates() {
+    const std::string socket = proxy_socket_path(files_.run_dir);
+    const std::string hash = wanted_->text.certificates;
+    std::map<std::string, std::string> changed;
+    for (const std::string& name : wanted_->text.renewable) {
+        const auto bytes = wanted_->certificates.find(name);
+        const auto before = certificates_.find(name);
+        if (bytes == wanted_->certificates.end()) continue;
+        if (before == certificates_.end() || before->second != bytes->second) changed.insert(*bytes);
+    }
+    const auto renewals = certificate_renewals(proxy_certificates_path(files_.run_dir), changed);
+    if (!renewals) co_return false;
+    for (const CertificateRenewal& one : *renewals) {
+        const Result<std::string> set = co_await ask_proxy(socket, one.set, answer_time);
+        const bool taken = set && set->find("Transaction ") != std::string::npos;
+        const std::string then = taken ? one.commit : one.abort;
+        const Result<std::string> done = co_await ask_proxy(socket, then, answer_time);
+        if (taken && done && done->find("Success!") != std::string::npos) continue;
+        static_cast<void>(co_await ask_proxy(socket, one.abort, answer_time));
+        co_return false;
+    }
+    const std::string tell =
+        std::string("experimental-mode on;set var ") + proxy_certificates_variable + " str(" + hash + ")";
+    static_cast<void>(co_await ask_proxy(socket, tell, answer_time));
+    co_return co_await look() && info_.certificates == hash;
 }
 
 // A server that shall have no connections has none in the workers of before a reload either.

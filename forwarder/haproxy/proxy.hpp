@@ -5,8 +5,11 @@
 //     └── nothing is wanted any more: stopped
 //
 // Level-triggered: after every kick(), and every pace, HAProxy is asked what it has, and put right. It tells its text
-// by the hash in its description. So it does not matter who started it: forwarderd's end leaves it as it is, and the
-// next forwarderd finds it by its master socket and goes on with it.
+// by the hash in its description, and its certificates by one in a variable. So it does not matter who started it:
+// forwarderd's end leaves it as it is, and the next forwarderd finds it by its master socket and goes on with it.
+//
+// Certificates with other bytes, and servers with another address, go there by commands; if HAProxy refuses one, by a
+// reload. The file is written after them, so that whoever loads it gets the same.
 //
 // A text that `haproxy -c` refuses, or that cannot be loaded, changes nothing: the old one goes on, error() says why.
 // States do not wait for a reload that takes its time.
@@ -79,6 +82,8 @@ class Haproxy {
     Outcome wait_for_text(bool reloading);
     boost::asio::awaitable<bool> look();
     Outcome put_right();
+    Outcome renew_certificates();
+    boost::asio::awaitable<bool> give_certificates();
     Task end_old_sessions();
     Outcome write_files();
     Outcome remove_old_certificates();
@@ -87,7 +92,9 @@ class Haproxy {
     void kick();
     void set_error(std::string text);
     [[nodiscard]] milliseconds pace() const;
-    [[nodiscard]] bool loaded() const;  // as last looked
+    [[nodiscard]] bool loaded() const;       // as last looked
+    [[nodiscard]] bool has_renewed() const;  // as last looked
+    [[nodiscard]] ProxyStates states_now() const;
 
     boost::asio::io_context& io_;
     const ProxyFiles files_;
@@ -103,13 +110,16 @@ class Haproxy {
     ProxyStates states_;
     bool decided_ = false;  // want() was called; until then everything stays as it is
     std::string program_;
-    std::string checked_;  // hash of the text that `haproxy -c` took
+    std::string checked_;  // version of the text that `haproxy -c` took
     std::string refused_;  // and of the one that it did not take, or that could not be loaded
     std::string refusal_;
     Instant try_again_{};  // a text that could not be loaded
     unsigned failures_ = 0;
     Instant started_{};
     Instant start_after_{};
+
+    bool must_load_ = false;                           // a command for it was refused
+    std::map<std::string, std::string> certificates_;  // that are loaded; empty: not known
 
     bool old_workers_ = false;  // there may be some
     Instant look_at_old_{};     // next time

@@ -57,6 +57,19 @@ std::string addresses(const std::set<IpAddress>& all, bool v6) {
     return out;
 }
 
+// What the servers of transparent connections say to sockets of this node that have a client's address.
+std::string transparent(const Rules& rules, bool v6, std::string& sets) {
+    std::string elements;
+    for (const auto& [address, port] : rules.transparent) {
+        if (address.is_v6() == v6) elements += "      " + address.to_string() + " . " + std::to_string(port) + ",\n";
+    }
+    if (elements.empty()) return "";
+    const std::string name = v6 ? "transparent6" : "transparent4";
+    add_elements(sets, "set", name, std::string(v6 ? "ipv6_addr" : "ipv4_addr") + " . inet_service", elements);
+    return std::string("    ") + (v6 ? "ip6" : "ip") + " saddr . tcp sport @" + name +
+           " socket transparent 1 meta mark set " + hex(transparent_mark) + "\n";
+}
+
 // One rule a protocol: with both in one, nftables no longer knows what kind of number a port is.
 std::string masquerade(const MasqueradeRule& rule) {
     const std::string family = rule.traffic.address.is_v6() ? "ip6" : "ip";
@@ -107,10 +120,14 @@ std::string render(const Rules& rules) {
         marking += std::string("    meta mark set ") + (v6 ? "ip6" : "ip") + " daddr . meta l4proto . th dport map @" +
                    map + "\n";
     }
-    if (!marking.empty()) {
-        out += "  chain prerouting {\n    type filter hook prerouting priority mangle; policy accept;\n" + marking +
-               "  }\n  chain output {\n    type filter hook output priority mangle; policy accept;\n" + marking +
+    std::string arriving = marking;
+    for (const bool v6 : {false, true}) arriving += transparent(rules, v6, out);
+    if (!arriving.empty()) {
+        out += "  chain prerouting {\n    type filter hook prerouting priority mangle; policy accept;\n" + arriving +
                "  }\n";
+    }
+    if (!marking.empty()) {
+        out += "  chain output {\n    type filter hook output priority mangle; policy accept;\n" + marking + "  }\n";
     }
     std::string leaving;
     for (const MasqueradeRule& rule : rules.masquerades) leaving += masquerade(rule);

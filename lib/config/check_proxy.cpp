@@ -73,6 +73,7 @@ class ProxyCheck {
         const std::pair<const char*, bool> given[] = {{"tls", service_.has_tls()},
                                                       {"proxy_protocol", service_.has_proxy_protocol()},
                                                       {"source", service_.has_source()},
+                                                      {"transparent", service_.has_transparent()},
                                                       {"manual", service_.has_manual()}};
         for (const auto& [key, is_given] : given) {
             if (is_given && !layer7) error(key, "only layer 7 (method: proxy) has it", "remove it, or set the method");
@@ -106,6 +107,10 @@ class ProxyCheck {
             const bool uri = service_.scheduler() == SCHEDULER_URI;
             error("scheduler", std::string(uri ? "uri" : "header") + " needs mode: http", "set it, or use source");
         }
+        if (service_.transparent() && service_.has_source()) {
+            error("transparent", "contradicts source: servers are asked from one address, or from the client's",
+                  "remove one of them");
+        }
         const auto source = IpAddress::parse(service_.source());
         for (int i = 0; i < service_.real_servers_size(); ++i) {
             const RealServer& server = service_.real_servers(i);
@@ -117,6 +122,13 @@ class ProxyCheck {
             if (service_.has_source() && source && address && source->is_v4() != address->is_v4()) {
                 error("source", "is not of the IP family of " + indexed("real_servers", i) + ", " + server.address(),
                       "use an address of the servers' family");
+            }
+            const auto own = IpAddress::parse(service_.address());
+            if (service_.transparent() && own && address && own->is_v4() != address->is_v4()) {
+                error("transparent",
+                      indexed("real_servers", i) + ", " + server.address() +
+                          ", is not of the IP family of the clients, who come to " + service_.address(),
+                      "a server can be asked from an address of its own family only: make one service a family");
             }
         }
     }
@@ -282,6 +294,12 @@ void check_redirects(const ClusterConfig& cluster, const Reporter& report) {
     }
 }
 
+bool differ(const VirtualService& a, const VirtualService& b) {  // in their IP family
+    const auto first = IpAddress::parse(a.address());
+    const auto second = IpAddress::parse(b.address());
+    return first && second && first->is_v4() != second->is_v4();
+}
+
 void check_routes(const ClusterConfig& cluster, const Reporter& report) {
     std::map<std::string, const VirtualService*> services;
     for (const VirtualService& one : cluster.virtual_services()) services.emplace(one.label(), &one);
@@ -301,6 +319,9 @@ void check_routes(const ClusterConfig& cluster, const Reporter& report) {
             } else if (target->second->ports_size() > 1) {
                 report.error(path, "'" + label + "' has several ports, so its servers' is not known",
                              "make one service a port");
+            } else if (target->second->transparent() && differ(*target->second, service)) {
+                report.error(path, "'" + label + "' is transparent, and of another IP family",
+                             "its servers cannot be asked from an address of this service's clients");
             } else if (!is_on(*target->second) && is_on(service)) {
                 report.error(path, "'" + label + "' is disabled", "enable it, or remove the route");
             }
@@ -315,11 +336,22 @@ void check_sources(const ClusterConfig& cluster, const Reporter& report) {
     }
     for (int i = 0; i < cluster.virtual_services_size(); ++i) {
         const VirtualService& service = cluster.virtual_services(i);
+        if (!is_on(service) || !is_layer7(service)) continue;
         const auto source = IpAddress::parse(service.source());
-        if (!service.has_source() || !source || !is_on(service) || own.contains(*source)) continue;
-        report.error(indexed("virtual_services", i) + ".source",
-                     source->to_string() + " is neither in floating_ips nor a virtual service's",
-                     "the node that serves must have it: list it in floating_ips");
+        if (service.has_source() && source && !own.contains(*source)) {
+            report.error(indexed("virtual_services", i) + ".source",
+                         source->to_string() + " is neither in floating_ips nor a virtual service's",
+                         "the node that serves must have it: list it in floating_ips");
+        }
+        if (!service.transparent()) continue;
+        for (const RealServer& server : service.real_servers()) {
+            const auto address = IpAddress::parse(server.address());
+            if (!address || !own.contains(*address)) continue;
+            report.error(indexed("virtual_services", i) + ".transparent",
+                         "real server '" + server.label() + "', " + server.address() + ", is an address of the pair",
+                         "who answers on the same node cannot be asked from the client's address; proxy_protocol tells "
+                         "it who the client is");
+        }
     }
 }
 

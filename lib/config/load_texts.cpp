@@ -35,6 +35,7 @@ void make_effective(VirtualService& service) {
         service.clear_on_down();
     } else {
         service.clear_mode();
+        service.clear_transparent();
     }
     if (!http) service.clear_compression();
     if (service.tls().certificates_size() > 0) {

@@ -1,5 +1,6 @@
 #include "tests/lab/backend.hpp"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -27,6 +28,17 @@ bool is_whole(const std::string& request) {
     const std::size_t length = request.find(name);
     const std::size_t body = length < header ? std::stoul(request.substr(length + name.size())) : 0;
     return request.size() >= header + 4 + body;
+}
+
+std::string peer_of(int fd) {
+    sockaddr_in6 address{};
+    socklen_t bytes = sizeof address;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return "";
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    ::inet_ntop(AF_INET6, &address.sin6_addr, text.data(), text.size());
+    const std::string mapped = "::ffff:";
+    const std::string out = text.data();
+    return out.starts_with(mapped) && out.find('.') != std::string::npos ? out.substr(mapped.size()) : out;
 }
 
 void watch(int epoll, int fd, unsigned events, int operation) {
@@ -111,6 +123,11 @@ std::string Backend::last_request() const {
     return requests_.empty() ? "" : requests_.back();
 }
 
+std::string Backend::last_client() const {
+    const std::lock_guard lock(mutex_);
+    return last_client_;
+}
+
 std::vector<std::string> Backend::requests() const {
     const std::lock_guard lock(mutex_);
     return {requests_.begin(), requests_.end()};
@@ -182,6 +199,7 @@ bool Backend::on_request(int fd, Connection& connection) {
     const std::lock_guard lock(mutex_);
     constexpr std::size_t requests_max = 1000;
     requests_.push_back(connection.request);
+    last_client_ = peer_of(fd);
     if (requests_.size() > requests_max) requests_.pop_front();
     connection.answer = text_;
     if (connection.conduct == Conduct::garbage) connection.answer = "\x16\x03\x01 this is not HTTP\r\n\r\n";

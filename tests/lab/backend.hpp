@@ -44,6 +44,7 @@ class Backend {
     [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
     [[nodiscard]] std::vector<TimePoint> accept_times() const;  // of all
     [[nodiscard]] std::string last_request() const;
+    [[nodiscard]] std::string last_client() const;            // the address that it came from
     [[nodiscard]] std::vector<std::string> requests() const;  // the newest 1000, with their bodies
 
     // TCP to ports first..last of the host arrives at this one.
@@ -65,11 +66,12 @@ class Backend {
 
     const Namespace& host_;
     const std::uint16_t port_;
-    mutable std::mutex mutex_;  // conduct_, text_, accept_times_, requests_
+    mutable std::mutex mutex_;  // conduct_, text_, accept_times_, requests_, last_client_
     Conduct conduct_ = Conduct::answer;
     std::string text_;
     std::vector<TimePoint> accept_times_;
     std::deque<std::string> requests_;
+    std::string last_client_;
     std::atomic<std::uint64_t> accepted_{0};
     std::atomic<bool> ending_{false};
     std::map<int, Connection> connections_;

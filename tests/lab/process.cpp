@@ -19,6 +19,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -295,6 +296,23 @@ bool use_realtime(int priority) {
     sched_param parameter{};
     parameter.sched_priority = priority;
     return ::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameter) == 0;
+}
+
+std::vector<pid_t> processes_named(const std::string& name) {
+    std::vector<pid_t> out;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        const pid_t pid = std::atoi(entry.path().filename().c_str());
+        if (pid > 0 && process_status(pid, "Name") == name) out.push_back(pid);
+    }
+    return out;
+}
+
+std::string process_status(pid_t pid, const std::string& key) {
+    std::ifstream lines("/proc/" + std::to_string(pid) + "/status");  // one that has ended has none
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with(key + ":\t")) return line.substr(key.size() + 2);
+    }
+    return "";
 }
 
 void write_file(const std::string& path, const std::string& text, unsigned mode) {

@@ -86,6 +86,10 @@ bool wait_until(const std::function<bool()>& condition, Nanoseconds limit, Nanos
 // SCHED_FIFO for the calling thread; false where that is not permitted.
 bool use_realtime(int priority);
 
+// Processes of this name on any host of the lab, and a line of /proc/PID/status: "Uid", "VmRSS".
+std::vector<pid_t> processes_named(const std::string& name);
+std::string process_status(pid_t pid, const std::string& key);
+
 void write_file(const std::string& path, const std::string& text, unsigned mode = 0644);
 std::string read_file(const std::string& path);
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <set>
 
@@ -241,6 +242,49 @@ TEST_F(ProxyFeatures, TlsEndsHereWithTheCertificateThatIsAskedFor) {  // L7-3
     EXPECT_THAT(checked.out, HasSubstr("files/certs/a.pem has no private key"));
     write_file(pem("a"), fresh);
     EXPECT_EQ(https("a.example.org", "/", "a").exit_code, 0);
+}
+
+TEST_F(ProxyFeatures, RenewedCertificatesNeedNoReload) {  // L7-7
+    const auto counter = [&](const std::string& name) {
+        return pair().status("lb1")["forwarding"]["counters"][name].number();
+    };
+    const auto served = [&] {
+        return wait_until([&] { return https("a.example.org", "/", "a").exit_code == 0; }, 15s, 50ms);
+    };
+    ASSERT_TRUE(served());
+    certify("a");
+    ASSERT_TRUE(served());
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_renewals") == 1; }, 5s));
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    // Who begins anew finds all as it shall be; a HAProxy that is killed comes back with the new one.
+    pair().forwarderd("lb1").signal(SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_found") == 1; }, 10s, 20ms));
+    ASSERT_TRUE(served());
+    EXPECT_EQ(counter("proxy_reloads") + counter("proxy_renewals"), 0);
+    const double pid = pair().status("lb1")["forwarding"]["proxy"]["pid"].number();
+    must_run(&lab_.host("lb1"), {"kill", "-KILL", "--", "-" + std::to_string(static_cast<int>(pid))});
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_starts") == 1; }, 10s, 20ms));
+    ASSERT_TRUE(served());
+    // What HAProxy refuses as a command is loaded: somebody else is about another certificate just now.
+    const std::string socket = "UNIX:" + pair().run_dir("lb1") + "/haproxy.sock";
+    const std::string path = pair().run_dir("lb1") + "/haproxy-certs/b.pem";
+    const std::string other = must_run(nullptr, {"cat", pem("b")});
+    EXPECT_THAT(run(nullptr, {"socat", "-t", "2", "-", socket}, "set ssl cert " + path + " <<\n" + other + "\n").out,
+                HasSubstr("Transaction created"));
+    certify("a");
+    ASSERT_TRUE(served());
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") == 1; }, 5s));
+    EXPECT_EQ(counter("proxy_renewals"), 0);
+    EXPECT_EQ(https("b.example.org", "/", "b").exit_code, 0);
+    // And what is too long for one.
+    std::string chain;
+    for (int i = 0; i < 16; ++i) chain += must_run(nullptr, {"openssl", "x509", "-in", pem("b")});
+    certify("a");
+    write_file(pem("a") + ".new", must_run(nullptr, {"cat", pem("a")}) + chain);
+    std::filesystem::rename(pem("a") + ".new", pem("a"));
+    ASSERT_TRUE(wait_until([&] { return counter("proxy_reloads") >= 2; }, 15s, 50ms));
+    ASSERT_TRUE(served());
+    EXPECT_FALSE(pair().has_alarm("lb1", "proxy-not-as-wanted"));
 }
 
 TEST_F(ProxyFeatures, RequestsAreChangedAndSentElsewhere) {  // L7-4, L7-5

@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +13,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <regex>
+#include <set>
 
 #include "tests/lab/backend.hpp"
 #include "tests/lab/pair_test.hpp"
@@ -203,6 +207,35 @@ TEST_F(Proxy, DrainHaltAndWeightsNeedNoReloadAndCostNothing) {  // L7-7, HC-5
     EXPECT_EQ(counter("proxy_starts"), 1);
 }
 
+TEST_F(Proxy, ServersMoveWithoutAReload) {  // L7-7
+    Backend elsewhere(lab_.host("rs1"), 8080);
+    elsewhere.answer(200, "moved");
+    begin(spec_of("    mode: http\n"));
+    load();
+    ASSERT_TRUE(requests_->wait_asked(200));
+    requests_->mark();
+    ASSERT_TRUE(does({"server", "set", "web", "rs1", "port=8080"}));
+    EXPECT_TRUE(wait_until([&] { return requests_->report().answered["moved"] > 0; }, 10s));
+    EXPECT_TRUE(wait_until(
+        [&] { return read_file(pair().run_dir("lb1") + "/haproxy.cfg").find("10.77.0.21:8080") != std::string::npos; },
+        5s));
+    // Its address, which another one had: what is known of that place counts.
+    ASSERT_TRUE(does({"server", "set", "web", "rs1", "port="}));
+    EXPECT_TRUE(wait_until([&] { return requests_->report().answered["rs1"] > 0; }, 10s));
+    expect_no_failure();
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    EXPECT_EQ(counter("proxy_drifts"), 0);
+    // Who finds a HAProxy with a server elsewhere moves it; what somebody else moves comes back.
+    ask_haproxy("lb1", "set server web/rs1 addr 10.77.0.21 port 8080");
+    EXPECT_TRUE(wait_until([&] { return counter("proxy_drifts") == 1; }, 10s));
+    EXPECT_TRUE(serves("rs1"));
+    EXPECT_EQ(counter("proxy_reloads"), 0);
+    // A server of the other family is loaded.
+    ASSERT_TRUE(does({"server", "set", "web", "rs1", "address=fd77::21"}));
+    EXPECT_TRUE(wait_until([&] { return counter("proxy_reloads") == 1; }, 10s, 20ms));
+    EXPECT_TRUE(serves("rs1"));
+}
+
 // Drain: sessions go on, and nobody new comes, not even who was there before. Halt: they end at once.
 TEST_F(Proxy, DrainKeepsAndHaltEndsConnections) {  // L7-2, HC-5
     const TcpService echo({&lab_.host("rs1"), &lab_.host("rs2")});
@@ -350,6 +383,102 @@ TEST_F(Proxy, ClientsKeepTheirServerThroughReloadAndFailover) {  // L7-2, HA-8
     ASSERT_TRUE(wait_until([&] { return TcpSession(lab_.host("client"), web_address).alive(); }, 10s, 20ms));
     EXPECT_TRUE(all_at("rs1"));
     EXPECT_TRUE(all_at("rs1"));
+}
+
+// By an application's cookie, the user of an RDP connection, and the session of TLS that ends at the servers.
+TEST_F(Proxy, WhatApplicationsSayIsKnownAfterAFailoverToo) {  // L7-2, HA-8
+    const TcpService echo({&lab_.host("rs1"), &lab_.host("rs2")});
+    std::vector<pid_t> tls;
+    for (const std::string host : {"rs1", "rs2"}) {
+        must_run(nullptr, {"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + host, "-days",
+                           "2", "-keyout", "/run/" + host + ".key", "-out", "/run/" + host + ".pem"});
+        tls.push_back(spawn(&lab_.host(host), {{"openssl", "s_server", "-quiet", "-accept", "443", "-cert",
+                                                "/run/" + host + ".pem", "-key", "/run/" + host + ".key", "-www"}}));
+    }
+    const auto with = [](const std::string& label, const std::string& port, const std::string& to,
+                         const std::string& more) {
+        return "  - label: " + label + "\n    address: 10.77.0.210\n    ports: [" + port +
+               "]\n    method: proxy\n    scheduler: roundrobin\n    " + more +
+               "\n    check: {interval: 200ms, timeout: 150ms, fall: 2, rise: 2}\n"
+               "    real_servers: [{label: rs1, address: 10.77.0.21, port: " +
+               to + "}, {label: rs2, address: 10.77.0.22, port: " + to + "}]\n";
+    };
+    begin(spec_of("    mode: http\n",
+                  with("app", "83", "80", "mode: http\n    persistence: {cookie: {name: SID, existing: true}}") +
+                      with("rdp", "3389", "7778", "persistence: {rdp_cookie: {}}") +
+                      with("ssl", "443", "443", "persistence: {ssl_id: {}}")),
+          false);
+    const Namespace& client = lab_.host("client");
+    const auto by_cookie = [&](const std::string& user) {
+        return ask_http(client, web_address, 83, "Cookie: SID=" + user + "\r\n", 2s).body;
+    };
+    const auto by_user = [&](const std::string& user) {
+        const std::string request = std::string("\x03\x00\x00\x2f\x2a\xe0\x00\x00\x00\x00\x00", 11) +
+                                    "Cookie: mstshash=" + user + "\r\n" +
+                                    std::string("\x01\x00\x08\x00\x03\x00\x00\x00", 8);
+        return run(&client, {"timeout", "2", "socat", "-t", "0.3", "-", "TCP:10.77.0.210:3389"}, request)
+            .out.substr(0, 3);
+    };
+    // A new session of TLS is kept in a file of the user's name, and taken up by it the next time.
+    const auto by_session = [&](const std::string& user) {
+        const std::string file = "/run/session-" + user;
+        std::vector<std::string> words{"timeout", "3",        "openssl",         "s_client",  "-no_ticket",
+                                       "-tls1_2", "-connect", "10.77.0.210:443", "-sess_out", file};
+        if (std::filesystem::exists(file)) words.insert(words.end(), {"-sess_in", file});
+        const std::string said = run(&client, words, "GET / HTTP/1.0\r\n\r\n").out;
+        const std::size_t subject = said.find("CN = ");
+        return subject == std::string::npos ? "" : said.substr(subject + 5, 3);
+    };
+    const std::map<std::string, std::function<std::string(const std::string&)>> ways{
+        {"app", by_cookie}, {"rdp", by_user}, {"ssl", by_session}};
+    std::map<std::string, std::string> served;
+    for (const auto& [label, ask] : ways) {
+        ASSERT_TRUE(wait_until([&, &ask = ask] { return ask("first").starts_with("rs"); }, 20s, 50ms)) << label;
+        std::set<std::string> hosts;
+        for (int i = 0; i < 8; ++i) {
+            const std::string user = "u" + std::to_string(i);
+            const std::string host = ask(user);
+            served[label + " " + user] = host;
+            hosts.insert(host);
+            EXPECT_EQ(ask(user), host) << label << " " << user;
+        }
+        EXPECT_EQ(hosts, (std::set<std::string>{"rs1", "rs2"})) << label;
+    }
+    // "# table: app, type: string, size:204800, used:9"
+    const auto known = [&](const std::string& node, const std::string& label) {
+        const std::string table = ask_haproxy(node, "show table " + label);
+        const std::size_t used = table.find("used:");
+        return used == std::string::npos ? 0 : std::atoi(table.c_str() + used + 5);
+    };
+    for (const auto& [label, ask] : ways) {
+        ASSERT_TRUE(wait_until(
+            [&, &label = label] { return known("lb1", label) >= 9 && known("lb1", label) == known("lb2", label); }, 10s,
+            50ms))
+            << ask_haproxy("lb1", "show table " + label) << ask_haproxy("lb2", "show table " + label);
+    }
+    ASSERT_TRUE(wait_until(
+        [&] {
+            const Json all = pair().status("lb2")["services"];
+            for (std::size_t i = 0; i < all.size(); ++i) {
+                for (std::size_t s = 0; s < 2; ++s) {
+                    if (all[i]["servers"][s]["forwarding"]["state"].text() != "served") return false;
+                }
+            }
+            return all.size() == 4;
+        },
+        10s, 50ms));
+    pair().power_off("lb1");
+    ASSERT_TRUE(wait_until([&] { return by_cookie("u0").starts_with("rs"); }, 10s, 20ms));
+    for (const auto& [label, ask] : ways) {
+        for (int i = 0; i < 8; ++i) {
+            const std::string user = "u" + std::to_string(i);
+            EXPECT_EQ(ask(user), served[label + " " + user]) << label << " " << user;
+        }
+    }
+    for (const pid_t pid : tls) {
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+    }
 }
 
 TEST_F(Proxy, WithoutHaproxyThereIsAnAlarm) {

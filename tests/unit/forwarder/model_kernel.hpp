@@ -1,10 +1,12 @@
-// A kernel in memory: IPVS, nftables, sysctls and sync daemons, with the real one's answers to what cannot be done.
+// A kernel in memory: IPVS, nftables, routes, sysctls and sync daemons, with the real one's answers to what cannot be
+// done.
 #pragma once
 
 #include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +78,13 @@ class ModelKernel final : public Kernel {
         if (after_rules) after_rules();
         return {};
     }
+    Result<bool> delivers(bool v6) override { return delivered.contains(v6); }
+    Result<void> set_delivery(bool v6, bool wanted) override {
+        if (refuse_delivery) return Error{"cannot add the route", "", EIO};
+        if (wanted) delivered.insert(v6);
+        else delivered.erase(v6);
+        return {};
+    }
     Result<std::string> sysctl(const std::string& name) override {
         const auto found = sysctls.find(name);
         if (found == sysctls.end())
@@ -91,6 +100,8 @@ class ModelKernel final : public Kernel {
     bool has_ipvs = true;
     bool has_nft = true;
     bool refuse_rules = false;
+    bool refuse_delivery = false;
+    std::set<bool> delivered;  // true: IPv6
     bool read_only = false;
     std::uint64_t connections = 1;
     Table table;

@@ -114,7 +114,8 @@ TEST_F(ProxyProgram, TakesWhatAServiceCanHaveBesideThat) {
                     one.queue_timeout = 1h;
                     one.accept_proxy = n % 2 == 0;
                     one.send_proxy = static_cast<unsigned>(n % 3);
-                    one.source = ip(v6 ? "fd00::1" : "10.0.0.1");
+                    if (n % 5 == 0) one.transparent = true;
+                    else one.source = ip(v6 ? "fd00::1" : "10.0.0.1");
                     one.servers = {server("a", "10.0.0.5"), server("b", "fd00::5")};
                     one.fallback.kind = static_cast<FallbackSpec::Kind>(n % 4);
                     one.fallback.server = "b";
@@ -154,9 +155,11 @@ TEST_F(ProxyProgram, TakesWhatAServiceCanHaveBesideThat) {
     spec.additions = {{"# own", "x"}, {"", "x"}, {"frontend own", "x"}, {"mode http", "x"}, {"bind 127.0.0.1:1", "x"}};
     const ProxyFiles files{folder_};
     ASSERT_TRUE(write_certificates(files, proxy_certificate_files(spec)).ok());
-    const ProxyText text = render_proxy(spec, {folder_, "", "", 1000});
-    const auto done = check(text.loaded({}));
-    EXPECT_TRUE(done.ok()) << done.error().message;
+    for (const auto& user : {"", "root", "nobody"}) {
+        const std::string group = std::string(user) == "nobody" ? "nogroup" : user;
+        const auto done = check(render_proxy(spec, {folder_, user, group, 1000}).loaded({}));
+        EXPECT_TRUE(done.ok()) << user << ": " << done.error().message;
+    }
     // Keys are for nobody else's eyes, and go when they are not needed any more.
     const auto rights = [&](const std::string& path) { return std::filesystem::status(path).permissions(); };
     const std::string folder = proxy_certificates_path(folder_);

@@ -116,6 +116,12 @@ TEST(ProxyCore, AfterAStartWhatHaproxyHasIsWhatWasKnown) {
     EXPECT_EQ(state_text(core.states().at({"web", "s1"})), "ready 50");
     EXPECT_EQ(state_text(core.states().at({"web", "s2"})), "maint");
     EXPECT_EQ(state_text(core.states().at({"web", "s3"})), "maint ends");  // healthd was quicker
+    // What is ready at another address tells nothing.
+    core.configure({{proxy("web", {"10.0.0.4"})}, {}, "", {}}, 0);
+    core.adopt({{{"web", "s1"}, {true, 100, false, DestinationKey{ip("10.0.0.1"), 80}}}}, 0);
+    EXPECT_EQ(state_text(core.states().at({"web", "s1"})), "maint");
+    core.adopt({{{"web", "s1"}, {true, 100, false, DestinationKey{ip("10.0.0.4"), 80}}}}, 0);
+    EXPECT_EQ(state_text(core.states().at({"web", "s1"})), "ready 100");
 }
 
 TEST(ProxyCore, ADrainEndsAtItsTime) {  // HC-5
@@ -230,6 +236,28 @@ backend DA_VIP
 )");
 }
 
+// The client's address may be used by root alone, before HAProxy 2.9; a fallback elsewhere is asked as ever.
+TEST(ProxyText, TransparentServicesAskFromTheClientsAddress) {  // L7-4
+    ProxySpec spec;
+    spec.services = {proxy("web", {"10.0.0.1", "fd00::1"}), proxy("own", {"10.0.0.1"})};
+    spec.services[0].transparent = true;
+    spec.services[0].fallback = {FallbackSpec::Kind::address, "", ip("10.0.0.9"), 80, Method::nat};
+    const auto text = [&] { return render_proxy(spec, {"/run/lb", "haproxy", "haproxy", 5000}).loaded({}); };
+    EXPECT_THAT(text(), testing::HasSubstr("    .if version_atleast(2.9)\n    setcap cap_net_raw\n    user 'haproxy'\n"
+                                           "    group 'haproxy'\n    .endif\n"));
+    EXPECT_THAT(text(),
+                testing::HasSubstr("server s1 ipv4@10.0.0.1:80 source ipv4@0.0.0.0 usesrc clientip disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server s2 ipv6@[fd00::1]:80 source ipv6@[::] usesrc clientip disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server :fallback ipv4@10.0.0.9:80 backup non-stick disabled\n"));
+    EXPECT_THAT(text(), testing::HasSubstr("server s1 ipv4@10.0.0.1:80 disabled\n"));
+    spec.services[0].fallback = {FallbackSpec::Kind::server, "s1", {}, 0, Method::nat};
+    EXPECT_THAT(text(),
+                testing::HasSubstr("server :fallback ipv4@10.0.0.1:80 source ipv4@0.0.0.0 usesrc clientip backup"));
+    spec.services.erase(spec.services.begin());
+    EXPECT_THAT(text(), testing::Not(testing::HasSubstr(".if")));
+    EXPECT_THAT(text(), testing::HasSubstr("    user 'haproxy'\n"));
+}
+
 // What a service can have beside that, each thing at its place.
 ProxySpec ornate() {
     ProxyServiceSpec web = proxy("web", {"10.0.0.1"});
@@ -279,8 +307,8 @@ TEST(ProxyText, SnapshotOfTheRest) {  // L7-2 to L7-6
     EXPECT_EQ(all.substr(all.find("    tune.ssl")), R"TEXT(    tune.ssl.default-dh-param 2048
     crt-base '/run/lb/haproxy-certs'
     ssl-load-extra-files none
-    # a.pem af63fc4c860222ec
-    # b.pem af63ff4c86022805
+    # web:list fabd6bcc3cda0aa6
+    set-var proc.lbcluster_certificates str(60182a2ea2a1d62c)
 defaults
     timeout connect 4s
     timeout queue 4s
@@ -392,13 +420,27 @@ mode http
         testing::StartsWith("files/haproxy/web line 2: no"));
 }
 
-TEST(ProxyText, ACertificateIsAReasonToLoad) {
+// L7-7: other bytes go there by commands; another authority, or a list with another order, has to be loaded.
+TEST(ProxyText, ARenewedCertificateIsNoReasonToLoad) {
     ProxySpec spec = ornate();
-    const std::string hash = render_proxy(spec, here).hash;
+    spec.certificates["ca.pem"] = "CA";
+    const ProxyText text = render_proxy(spec, here);
+    EXPECT_EQ(text.renewable, (std::set<std::string>{"a.pem", "b.pem"}));
     spec.certificates["a.pem"] = "C";
-    EXPECT_NE(render_proxy(spec, here).hash, hash);
-    EXPECT_EQ(proxy_certificate_files(spec).at("web:list"), "b.pem\na.pem\n");
-    EXPECT_EQ(proxy_certificate_files(spec).size(), 3U);
+    const ProxyText renewed = render_proxy(spec, here);
+    EXPECT_EQ(renewed.hash, text.hash);
+    EXPECT_NE(renewed.certificates, text.certificates);
+    EXPECT_NE(renewed.version(), text.version());
+    EXPECT_THAT(renewed.loaded({}),
+                testing::HasSubstr("set-var proc.lbcluster_certificates str(" + renewed.certificates + ")\n"));
+    spec.certificates["ca.pem"] = "C";
+    EXPECT_NE(render_proxy(spec, here).hash, text.hash);
+    spec = ornate();
+    spec.certificates["ca.pem"] = "CA";
+    std::swap(spec.services[0].tls.certificates[0], spec.services[0].tls.certificates[1]);
+    EXPECT_NE(render_proxy(spec, here).hash, text.hash);
+    EXPECT_EQ(proxy_certificate_files(spec).at("web:list"), "a.pem\nb.pem\n");
+    EXPECT_EQ(proxy_certificate_files(spec).size(), 4U);
 }
 
 // L7-7: neither health nor state nor weight is a reason to load anything.
@@ -416,6 +458,18 @@ TEST(ProxyText, StructureKnowsNoStates) {
     EXPECT_NE(render_proxy(spec, here).hash, hash);
     spec = everything();
     spec.services[0].servers[0].address = ip("10.0.0.9");
+    spec.services[1].servers[0].port = 99;
+    EXPECT_EQ(render_proxy(spec, here).hash, hash);
+    EXPECT_THAT(render_proxy(spec, here).loaded({}), testing::HasSubstr("server s1 ipv4@10.0.0.9 "));
+    // Of another family, or with a port where it had the client's, it is loaded.
+    spec.services[0].servers[0].address = ip("fd00::9");
+    EXPECT_NE(render_proxy(spec, here).hash, hash);
+    spec = everything();
+    spec.services[0].servers[0].port = 80;
+    EXPECT_NE(render_proxy(spec, here).hash, hash);
+    // The page's place is in the text alone.
+    spec = everything();
+    spec.services[0].fallback = {FallbackSpec::Kind::address, "", ip("127.0.0.1"), 9081, Method::nat};
     EXPECT_NE(render_proxy(spec, here).hash, hash);
 }
 
@@ -449,12 +503,12 @@ TEST(ProxyText, FaultsInTermsOfOurConfiguration) {
 // ---- what it has ----
 
 const std::string csv =
-    "# pxname,svname,scur,stot,bin,bout,ereq,econ,eresp,status,weight,rate,type,\n"
+    "# pxname,svname,scur,stot,bin,bout,ereq,econ,eresp,status,weight,rate,type,addr,\n"
     "web,FRONTEND,3,10,100,200,1,,,OPEN,,4,0,\n"
-    "web,s1,2,8,80,160,,1,0,no check,100,3,2,\n"
-    "web,s2,1,2,20,40,,0,0,MAINT,100,1,2,\n"
+    "web,s1,2,8,80,160,,1,0,no check,100,3,2,10.0.0.1:80,\n"
+    "web,s2,1,2,20,40,,0,0,MAINT,100,1,2,10.0.0.2:80,\n"
     "web,BACKEND,3,10,100,200,,1,2,UP,100,4,1,\n"
-    "\"a,b\",s1,0,0,0,0,,0,0,\"DOWN (agent)\",1,0,2,\n"
+    "\"a,b\",s1,0,0,0,0,,0,0,\"DOWN (agent)\",1,0,2,[fd00::2]:0,\n"
     "broken\n"
     "\n";
 
@@ -470,6 +524,8 @@ TEST(ProxyView, Reads) {
     EXPECT_EQ(s1.per_second, 3U);
     EXPECT_EQ(s1.bytes_out, 160U);
     EXPECT_FALSE(view.servers.at({"web", "s2"}).ready);
+    EXPECT_EQ(s1.at, (DestinationKey{ip("10.0.0.1"), 80}));
+    EXPECT_EQ(view.servers.at({"a,b", "s1"}).at, (DestinationKey{ip("fd00::2"), 0}));
     EXPECT_FALSE(view.servers.at({"a,b", "s1"}).ready);
     EXPECT_TRUE(parse_proxy_view("Unknown command.\n").servers.empty());
     EXPECT_TRUE(parse_proxy_view("").servers.empty());
@@ -502,6 +558,33 @@ TEST(ProxyView, CommandsKeepAServiceServed) {
     EXPECT_THAT(proxy_commands(view, {{{"web", "s2"}, {false, 0, true}}}),
                 ElementsAre("shutdown sessions server web/s2"));
     EXPECT_THAT(proxy_commands(view, {{{"web", "new"}, {true, 1, false}}}), ElementsAre());
+    // Who comes, comes at the right place; who moves and is not wanted there yet, goes first.
+    const DestinationKey there{ip("10.0.0.9"), 81};
+    EXPECT_THAT(
+        proxy_commands(view, {{{"web", "s1"}, {false, 0, false, there}}, {{"web", "s2"}, {true, 0, false, there}}}),
+        ElementsAre("set server web/s2 addr 10.0.0.9 port 81", "set server web/s2 state ready",
+                    "set server web/s1 state maint", "set server web/s1 addr 10.0.0.9 port 81"));
+    const DestinationKey same{ip("10.0.0.1"), 80};
+    EXPECT_THAT(proxy_commands(view, {{{"web", "s1"}, {true, 0, false, same}}}), ElementsAre());
+    const DestinationKey mapped{ip("fd00::3"), 0};
+    EXPECT_THAT(proxy_commands(view, {{{"a,b", "s1"}, {false, 0, false, mapped}}}),
+                ElementsAre("set server a,b/s1 addr fd00::3"));
+    EXPECT_TRUE(is_move("set server web/s2 addr 10.0.0.9 port 81"));
+    EXPECT_FALSE(is_move("set server web/addr state ready"));
+}
+
+TEST(ProxyView, RenewalsAreCommandsWithoutEmptyLines) {
+    const std::string pem =
+        "of a.b\r\n-----BEGIN X-----\r\nAB\n\n-----END X-----\nBag\n\n-----BEGIN Y-----\nCD\n-----END Y-----";
+    const auto renewals = certificate_renewals("/run/certs", {{"a.pem", pem}});
+    ASSERT_TRUE(renewals);
+    EXPECT_THAT(*renewals, ElementsAre(CertificateRenewal{
+                               "set ssl cert /run/certs/a.pem <<\n-----BEGIN X-----\nAB\n-----END X-----\n"
+                               "-----BEGIN Y-----\nCD\n-----END Y-----\n",
+                               "commit ssl cert /run/certs/a.pem", "abort ssl cert /run/certs/a.pem"}));
+    EXPECT_FALSE(certificate_renewals("/run", {{"a", "-----BEGIN X-----\n" + std::string(15000, 'A')}}));
+    EXPECT_EQ(parse_proxy_info("proc.lbcluster_certificates: type=str value=<1f>\n").certificates, "1f");
+    EXPECT_EQ(parse_proxy_info("proc.lbcluster_certificates: undefined\n").certificates, "");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The kernel is made what it shall be, and stays so: order, failures, drift, restarts, what is not ours (issue 5, L4-1,
-// L4-6, HA-8).
+// L4-6, L7-4, HA-8).
 #include "forwarder/reconciler.hpp"
 
 #include <gmock/gmock.h>
@@ -288,6 +288,43 @@ TEST_F(ReconcilerTest, SomebodyElsesSyncStaysWithoutAPeer) {
     EXPECT_EQ(kernel_.running.size(), 1U);
 }
 
+TEST_F(ReconcilerTest, AnswersToClientsOfTransparentServicesComeHere) {  // L7-4
+    spec_.node.transparent = {{ip("10.0.0.9"), 80}};
+    configure();
+    reconcile();
+    EXPECT_EQ(kernel_.delivered, std::set<bool>{false});
+    EXPECT_THAT(kernel_.rules_text, HasSubstr("@transparent4 socket transparent 1"));
+    EXPECT_EQ(reconcile().steps, 0U);
+    // A restart changes nothing, and knows what is ours.
+    start();
+    core_.adopt(reconciler_->look(core_.desired().table), 0);
+    EXPECT_EQ(reconcile().steps, 0U);
+    kernel_.delivered.clear();
+    EXPECT_THAT(reconcile().drift, ElementsAre(HasSubstr("transparent IPv4 connections")));
+    EXPECT_EQ(kernel_.delivered, std::set<bool>{false});
+    kernel_.refuse_delivery = true;
+    spec_.node.transparent = {{ip("fd00::9"), 80}};
+    configure();
+    EXPECT_THAT(reconcile().delivery_error, HasSubstr("cannot add the route"));
+    kernel_.refuse_delivery = false;
+    EXPECT_EQ(reconcile().delivery_error, "");
+    EXPECT_EQ(kernel_.delivered, std::set<bool>{true});
+    // Without IPVS, and after a crash of the one that made it.
+    kernel_.has_ipvs = false;
+    start();
+    spec_.node.transparent.clear();
+    configure();
+    reconcile();
+    EXPECT_TRUE(kernel_.delivered.empty());
+    EXPECT_TRUE(parse_owned(owned_).deliveries.empty());
+}
+
+TEST_F(ReconcilerTest, SomebodyElsesRoutesStay) {
+    kernel_.delivered = {false, true};
+    EXPECT_EQ(reconcile().failures, 0U);
+    EXPECT_EQ(kernel_.delivered.size(), 2U);
+}
+
 TEST_F(ReconcilerTest, TimeoutsOnlyAsGiven) {
     reconcile();
     EXPECT_EQ(kernel_.current_timeouts, (Timeouts{900s, 120s, 300s}));
@@ -310,11 +347,12 @@ TEST(OwnedFile, IsReadAsItIsWritten) {
                       ServiceKey::of_address(protocol_udp, *IpAddress::parse("fd00::1"), 53)};
     owned.sysctls["net.ipv4.conf.eth0/7.send_redirects"] = {"1", "0"};
     owned.syncs = {SyncRole::backup};
+    owned.deliveries = {false, true};
     owned.rules_text = 18446744073709551615U;
     owned.rules_listing = 2;
     EXPECT_EQ(parse_owned(render_owned(owned)), owned);
     EXPECT_EQ(parse_owned("something else\nS tcp 10.0.0.1 80\n"), Owned{});
-    EXPECT_EQ(parse_owned("forwarderd-owned 1\nS\nS x\nC a\nC a b\nQ 1\n\n"), Owned{});
+    EXPECT_EQ(parse_owned("forwarderd-owned 1\nS\nS x\nC a\nC a b\nQ 1\nT 5\n\n"), Owned{});
     EXPECT_EQ(read_owned("/nonexistent/file"), Owned{});
 }
 

@@ -1,5 +1,5 @@
-// Firewall rules as text, and in the kernel's nftables (L4-1, L4-7). What touches the kernel is in a namespace of its
-// own.
+// Firewall rules as text, and in the kernel's nftables (L4-1, L4-7, L7-4). What touches the kernel is in a namespace of
+// its own.
 #include "forwarder/nft/ruleset.hpp"
 
 #include <gmock/gmock.h>
@@ -33,6 +33,7 @@ Rules full_rules() {
     rules.marks.push_back({traffic("fd00::1", true, false, {{80, 80}, {443, 443}}), 0x4c000003});
     rules.masquerades.push_back({traffic("10.0.0.102", true, false, {{80, 80}, {8000, 8010}}), std::nullopt});
     rules.masquerades.push_back({traffic("fd00::2", true, true, {{1, 65535}}), ip("fd00::9")});
+    rules.transparent = {{ip("10.0.0.5"), 80}, {ip("10.0.0.5"), 443}, {ip("fd00::5"), 80}};
     rules.auto_nat = {"eth0", "eth1"};
     rules.inside = {ip("10.0.0.1"), ip("fd00::5")};
     rules.virtual_addresses = {ip("10.0.0.100"), ip("10.0.0.102"), ip("fd00::1")};
@@ -60,6 +61,16 @@ TEST(Ruleset, MasqueradeLooksAtWhatTheClientAskedFor) {
                                 "ip daddr != 10.0.0.102 masquerade"));
     EXPECT_THAT(text, HasSubstr("ct original ip6 daddr fd00::2 meta l4proto udp ip6 daddr fd00::9 masquerade"));
     EXPECT_THAT(text, HasSubstr("oifname { \"eth0\", \"eth1\" } ip saddr @inside4 ct original ip daddr != @virtual4"));
+}
+
+TEST(Ruleset, AnswersOfTransparentServersAreMarked) {  // L7-4
+    Rules rules;
+    rules.transparent = full_rules().transparent;
+    const std::string text = render(rules);
+    EXPECT_THAT(text, HasSubstr("10.0.0.5 . 443,\n"));
+    EXPECT_THAT(text, HasSubstr("ip saddr . tcp sport @transparent4 socket transparent 1 meta mark set 0x4d000000\n"));
+    EXPECT_THAT(text, HasSubstr("ip6 saddr . tcp sport @transparent6 socket transparent 1"));
+    EXPECT_THAT(text, Not(HasSubstr("chain output")));
 }
 
 class TableTest : public testing::Test {

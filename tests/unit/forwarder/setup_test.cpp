@@ -241,6 +241,29 @@ layer7: {peers_port: 1, page_port: 2, statistics: {port: 3, user: u, password: p
     EXPECT_EQ(spec.statistics, (StatisticsSpec{3, "u", "p"}));
 }
 
+TEST(Setup, TransparentServersAreKnownByAddressAndPort) {  // L7-4
+    const config::LoadResult loaded = config::load_texts("node: lb1\n", R"(
+virtual_services:
+  - {label: a, address: 10.0.0.1, ports: [80, 81], method: proxy, transparent: true, real_servers: [{label: s, address: 10.0.0.5}]}
+  - {label: b, address: "fd00::1", ports: [80], method: proxy, transparent: true, real_servers: [{label: s, address: "fd00::5", port: 8080}]}
+  - {label: c, address: 10.0.0.2, ports: [80], method: proxy, real_servers: [{label: s, address: 10.0.0.6}]}
+  - {label: d, address: 10.0.0.3, ports: [80], method: proxy, transparent: true, enabled: false, real_servers: [{label: s, address: 10.0.0.7}]}
+)",
+                                                         "cluster.yaml", std::nullopt);
+    ASSERT_TRUE(loaded.ok()) << config::format(loaded.problems);
+    const auto setup = make_setup(loaded);
+    const ProxySpec proxies = make_proxy_spec(setup.cluster, setup.node_config, "");
+    ASSERT_EQ(proxies.services.size(), 3U);
+    EXPECT_TRUE(proxies.services[0].transparent && proxies.services[1].transparent);
+    EXPECT_FALSE(proxies.services[2].transparent);
+    const Spec spec = make_spec(setup.cluster, setup.node_config, {});
+    EXPECT_TRUE(spec.services.empty());
+    const std::set<std::pair<IpAddress, std::uint16_t>> servers{
+        {ip("10.0.0.5"), 80}, {ip("10.0.0.5"), 81}, {ip("fd00::5"), 8080}};
+    EXPECT_EQ(spec.node.transparent, servers);
+    EXPECT_EQ(plan_rules(spec, {}).transparent, servers);
+}
+
 TEST(Setup, Verdicts) {
     bus::ServerHealth health;
     health.set_health("up");
