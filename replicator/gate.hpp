@@ -1,5 +1,5 @@
-// RUN_DIR/replica.sock and pairing.sock: where the peer's frames arrive, by its key or its password. Root, the daemon's own
-// user and the peer's account may come in; the first frame says what a stream is for.
+// RUN_DIR/replica.sock and pairing.sock: where the peer's frames arrive, by its key or its password. Root, the daemon's
+// own user and the peer's account may come in; the first frame says what a stream is for.
 //
 // One thread, the io_context's. Bounds: streams_max that have not said what they are for, first_patience for each.
 // After close() nothing is called back.

@@ -3,10 +3,10 @@
 #include <ns3/boolean.h>
 #include <ns3/data-rate.h>
 #include <ns3/drop-tail-queue.h>
-#include <ns3/queue-size.h>
 #include <ns3/ethernet-header.h>
 #include <ns3/ethernet-trailer.h>
 #include <ns3/mac48-address.h>
+#include <ns3/queue-size.h>
 
 #include <algorithm>
 #include <cmath>
@@ -109,7 +109,8 @@ ns3::Ptr<ns3::CsmaNetDevice> Network::make_device(const ns3::Ptr<ns3::CsmaChanne
     auto device = ns3::CreateObject<ns3::CsmaNetDevice>();
     device->SetAddress(to_ns3(mac));
     node->AddDevice(device);
-    // As Linux does by default (txqueuelen); ns-3's own hundred are too few for the announcements of a hundred addresses.
+    // As Linux does by default (txqueuelen); ns-3's own hundred are too few for the announcements of a hundred
+    // addresses.
     auto queue = ns3::CreateObject<ns3::DropTailQueue<ns3::Packet>>();
     queue->SetMaxSize(ns3::QueueSize("1000p"));
     device->SetQueue(queue);

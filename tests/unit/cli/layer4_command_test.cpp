@@ -34,7 +34,8 @@ class Layer4Command : public ::testing::Test {
         std::ofstream(folder_ + "/node.yaml") << "node: lb1\n";
         std::ofstream(folder_ + "/cluster.yaml")
             << "virtual_services:\n"
-               "  - {label: web, address: 198.51.100.1, ports: [80], real_servers: [{label: s1, address: 198.51.100.5}]}\n"
+               "  - {label: web, address: 198.51.100.1, ports: [80], real_servers: [{label: s1, address: "
+               "198.51.100.5}]}\n"
                "  - {label: seven, address: 198.51.100.2, ports: [80], method: proxy}\n"
                "  - {label: off, address: 198.51.100.3, ports: [80], enabled: false}\n";
     }
