@@ -172,11 +172,18 @@ Verdict Core::on_heartbeat(Instant now, std::uint32_t link, const Heartbeat& mes
     // Not heard in this session: silent since it began.
     const Instant link_heard =
         was_heard && link < settings_.links.size() ? session_.last_heard(link).value_or(session_since_) : now_;
+    // The same of the other direction: until when the peer is known to have heard this node there.
+    const Instant link_acked =
+        was_heard && link < settings_.links.size() ? session_.acked_sent_at(link).value_or(session_since_) : now_;
     const auto [verdict, restarted] = session_.receive(now_, link, message);
     if (verdict == Verdict::same_name) raised_.insert("same-name");
     if (verdict != Verdict::accepted && verdict != Verdict::accepted_late) return verdict;
     deadtime_floor_ = Duration{0};
-    if (tracked_.contains(settings_.links[link].interface)) note_gap(link_heard, 3 * peer_keepalive());
+    if (tracked_.contains(settings_.links[link].interface)) {
+        note_gap(link_heard, 3 * peer_keepalive());
+        if (session_.acked_sent_at(link) > link_acked)
+            note_gap(link_acked, 3 * (settings_.keepalive + peer_keepalive()));
+    }
     if (restarted) session_since_ = now_;
     if (after_silence || restarted || !heard_since_) heard_since_ = now_;
     if (std::exchange(peer_found_dead_, false)) peer_back_ = true;

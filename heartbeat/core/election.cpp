@@ -200,7 +200,8 @@ std::optional<Core::Transition> Core::from_active_conflict() {
         return std::nullopt;
     }
     if (!deaf_lower_since_) deaf_lower_since_ = now_;
-    if (!due(*deaf_lower_since_ + deadtime()) || cautious_until_) return std::nullopt;
+    // By what it says now: one that has fallen silent again is a matter for the probes.
+    if (!due(*deaf_lower_since_ + deadtime()) || cautious_until_ || peer_late()) return std::nullopt;
     return Transition{ACTIVITY_PASSIVE, "peer-does-not-hear-me",
                       peer_name() + " is active too and cannot hear this node, so it will not let go"};
 }

@@ -436,6 +436,24 @@ TEST(Split, WhoYieldedToAServingKernelDoesNotForgetIt) {
     EXPECT_TRUE(p.passive(1));
 }
 
+// Found by the swarm: it let go for what a peer had said that was not heard any more, and took the addresses again.
+TEST(Split, WhoHasFallenSilentAgainIsNotYieldedTo) {
+    Pair p;
+    settle(p);
+    p.deaf_fabric = true;
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    p.run(5s);
+    ASSERT_TRUE(p.active(0) && p.active(1));
+    p.passes = [](std::size_t from, std::uint32_t) { return from == 0; };
+    p.run(650ms);
+    ASSERT_TRUE(p.alarmed(1, "both-active"));
+    p.passes = [](std::size_t, std::uint32_t) { return false; };
+    EXPECT_FALSE(p.run_until([&] { return !p.active(1); }, 3s));
+    // What is still said counts.
+    p.passes = [](std::size_t from, std::uint32_t) { return from == 0; };
+    EXPECT_TRUE(p.run_until([&] { return p.passive(1); }, 2s));
+}
+
 // The silence that a starting node watches is the same one when it has become passive.
 TEST(Starting, AKernelThatAnsweredIsNotForgottenWhenItBecomesPassive) {
     Pair p;
