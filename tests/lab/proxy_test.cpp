@@ -330,6 +330,32 @@ TEST_F(Proxy, KilledHaproxyIsBackWithinASecond) {
     EXPECT_TRUE(only("rs2"));
 }
 
+TEST_F(Proxy, ThePeerTakesOverFromANodeWhoseHaproxyCannotBeStarted) {
+    make(spec_of("    mode: http\n"));
+    const std::string program = pair().config_dir("lb1") + ".haproxy";
+    std::filesystem::create_symlink("/usr/sbin/haproxy", program);
+    for (const std::string node : {"lb1", "lb2"}) {
+        pair().start(node);
+        pair().healthd(node).start();
+        if (node == "lb1") ::setenv("LBCLUSTER_HAPROXY", program.c_str(), 1);
+        pair().forwarderd(node).start();
+        ::unsetenv("LBCLUSTER_HAPROXY");
+    }
+    ASSERT_TRUE(pair().wait_settled("lb1"));
+    ASSERT_TRUE(serves("rs1"));
+    ASSERT_TRUE(wait_until([&] { return haproxy_pid("lb2") > 0; }, 10s, 20ms));
+    std::filesystem::remove(program);
+    must_run(&lab_.host("lb1"), {"kill", "-KILL", "--", "-" + std::to_string(static_cast<int>(haproxy_pid()))});
+    ASSERT_TRUE(wait_until([&] { return pair().activity("lb2") == "active"; }, 20s)) << pair().log("lb1");
+    EXPECT_TRUE(serves("rs1"));
+    EXPECT_TRUE(pair().has_alarm("lb1", "no-haproxy"));
+    EXPECT_EQ(pair().activity("lb1"), "passive");
+    // It is as fit again as soon as the program is there; that alone moves nothing.
+    std::filesystem::create_symlink("/usr/sbin/haproxy", program);
+    EXPECT_TRUE(wait_until([&] { return haproxy_pid() > 0 && !pair().has_alarm("lb1", "no-haproxy"); }, 15s, 50ms));
+    EXPECT_EQ(pair().activity("lb2"), "active");
+}
+
 TEST_F(Proxy, TheOtherNodeServesAtOnce) {  // warm standby: it is bound before the address is there
     begin(spec_of("    mode: http\n"), false);
     ASSERT_TRUE(
