@@ -98,7 +98,7 @@ void render_manual(const std::vector<ManualLine>& lines, ProxyWriter& out) {
 }
 
 void render_frontend(const ProxyPlace& place, const ProxyServiceSpec& service, ProxyWriter& out) {
-    out.section("frontend " + service.label, "service '" + service.label + "'");
+    out.section("frontend " + service.label + proxy_frontend_suffix, "service '" + service.label + "'");
     out.line(service.http ? "mode http" : "mode tcp");
     const std::string options = bind_options(service) + tls_options(service, place);
     for (const std::uint16_t port : service.ports) {

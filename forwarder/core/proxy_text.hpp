@@ -21,6 +21,10 @@
 
 namespace lbcluster::forward {
 
+// After a service's label in the name of its frontend: HAProxy 3.3 and later want it to differ from the backend's. No
+// label has a colon.
+inline constexpr const char* proxy_frontend_suffix = ":in";
+
 // What of this machine stands in the text.
 struct ProxyPlace {
     std::string run_dir;

@@ -129,7 +129,9 @@ ProxyView parse_proxy_view(const std::string& csv) {
         if (proxy.empty() || name.empty()) continue;
         const ProxyRow row = row_of(columns, fields);
         const std::string type = columns.text(fields, "type");
-        if (type == "0") out.frontends[proxy] = row;
+        // By the service's label, as the others.
+        const bool in = proxy.ends_with(proxy_frontend_suffix);
+        if (type == "0") out.frontends[in ? proxy.substr(0, proxy.rfind(':')) : proxy] = row;
         else if (type == "1") out.backends[proxy] = row;
         else if (type == "2") out.servers[{proxy, name}] = row;
     }

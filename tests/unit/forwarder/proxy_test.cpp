@@ -202,7 +202,7 @@ frontend lbcluster:page
     timeout http-request 10s
     # 659da98695979ed9
     http-request return status 503 content-type "text/html; charset=utf-8" file '/run/lb/haproxy-page.html'
-frontend Web.shop_1
+frontend Web.shop_1:in
     mode http
     bind ipv4@10.0.0.100:80 transparent
     bind ipv4@10.0.0.100:8080 transparent
@@ -220,7 +220,7 @@ backend Web.shop_1
     server s1 ipv4@10.0.0.1 cookie s1 weight 42
     server s2 ipv4@10.0.0.2 cookie s2 maxconn 7 disabled
     server :fallback ipv4@127.0.0.1:9081 backup non-stick
-frontend DA_VIP
+frontend DA_VIP:in
     mode tcp
     bind ipv6@[fd00::100]:9001 transparent
     timeout client 43000ms
@@ -330,7 +330,7 @@ frontend lbcluster:statistics
     stats enable
     stats uri /
     stats auth 'me:it'\''s:'
-frontend web
+frontend web:in
     mode http
     bind ipv4@10.0.0.100:8443 transparent accept-proxy ssl crt-list '/run/lb/haproxy-certs/web:list' ssl-min-ver TLSv1.3 alpn h2,http/1.1
     bind ipv4@10.0.0.100:443 transparent accept-proxy ssl crt-list '/run/lb/haproxy-certs/web:list' ssl-min-ver TLSv1.3 alpn h2,http/1.1
@@ -373,7 +373,7 @@ backend web
     option http-pretend-keepalive
     server s1 ipv4@10.0.0.1 source ipv4@10.0.0.100 send-proxy-v2 ssl verify required ca-file '/run/lb/haproxy-certs/ca.pem' verifyhost in.example.org sni str(in.example.org) disabled
     server :fallback ipv4@127.0.0.1:9 backup non-stick disabled
-frontend rdp
+frontend rdp:in
     mode tcp
     bind ipv4@10.0.0.100:3389 transparent
     timeout client 43000ms
@@ -388,7 +388,7 @@ backend rdp
     stick on req.rdp_cookie(mstshash)
     server s1 ipv4@10.0.0.1:3389 send-proxy ssl verify none disabled
     server :fallback ipv4@10.0.0.1:3389 send-proxy ssl verify none backup non-stick disabled
-frontend ssl
+frontend ssl:in
     mode tcp
     bind ipv4@10.0.0.100:443 transparent
     timeout client 43000ms
@@ -504,7 +504,7 @@ TEST(ProxyText, FaultsInTermsOfOurConfiguration) {
 
 const std::string csv =
     "# pxname,svname,scur,stot,bin,bout,ereq,econ,eresp,status,weight,rate,type,addr,\n"
-    "web,FRONTEND,3,10,100,200,1,,,OPEN,,4,0,\n"
+    "web:in,FRONTEND,3,10,100,200,1,,,OPEN,,4,0,\n"
     "web,s1,2,8,80,160,,1,0,no check,100,3,2,10.0.0.1:80,\n"
     "web,s2,1,2,20,40,,0,0,MAINT,100,1,2,10.0.0.2:80,\n"
     "web,BACKEND,3,10,100,200,,1,2,UP,100,4,1,\n"
