@@ -127,7 +127,7 @@ TEST_F(Transparent, ServersSeeTheClientThroughAFailoverToo) {
     EXPECT_EQ(seen_of(plain), "10.77.0.11");
     // Who the PROXY protocol says that it is. Nobody has that address: its answer is for the node.
     const std::string told = "PROXY TCP4 198.51.100.77 10.77.0.210 4444 81\r\nGET / HTTP/1.0\r\nHost: x\r\n\r\n";
-    const std::vector<std::string> raw{"timeout", "3", "socat", "-t", "2", "-", "TCP:10.77.0.210:81"};
+    const std::vector<std::string> raw{"timeout", "3", "socat", "-t", "2", "-", "TCP:10.77.0.210:81,shut-none"};
     EXPECT_THAT(run(&lab_.host("client"), raw, told).out, HasSubstr("200"));
     EXPECT_EQ(rs1_.last_client(), "198.51.100.77");
     // More than a packet each way.
