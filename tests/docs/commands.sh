@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# What can be said of all pages without running them: commands.sh SOURCE BUILD
+#
+#   - each command that stands in the text as `lbcluster ...` or in a block `synopsis` is one that the program knows, with all
+#     its options; each `./dev VERB` is one of ./dev
+#   - each link leads somewhere, to the heading that it names
+#   - each picture was made from the text beside it (docs/pictures/make.sh)
+#   - each page can be reached from README.md or docs/README.md
+#
+# Prints what is wrong; exit code 1 then.
+set -euo pipefail
+source_dir=$1 build=$2
+cd "$source_dir"
+wrong=0
+say() { printf '%s\n' "$1"; wrong=$((wrong + 1)); }
+mapfile -t pages < <(printf '%s\n' README.md; find docs -name '*.md' | sort)
+
+declare -A help
+help_of() {   # WORDS...: into $text
+    local key="$*"
+    [ -n "${help[$key]+x}" ] || help[$key]=$("$@" --help 2>/dev/null || true)
+    text=${help[$key]}
+}
+# Is there such a command? Placeholders are in capitals; a|b are two.
+known() {   # PLACE PROGRAM WORDS...
+    local place=$1 word text option
+    local -a path=("$2")
+    shift 2
+    help_of "${path[@]}"
+    while [ $# -gt 0 ]; do
+        word=${1%%[],.;:)]}
+        word=${word#[}
+        if [[ $text == *Subcommands:* ]] && [[ $word =~ ^[a-z] ]]; then
+            local one
+            for one in ${word//|/ }; do
+                awk '/^Subcommands:/{s=1;next} s{print $1}' <<<"$text" | grep -qx -- "$one" ||
+                    { say "$place: ${path[*]##*/} knows no '$one'"; return 0; }
+            done
+            path+=("${word%%|*}")
+            help_of "${path[@]}"
+        elif [[ $word == --* ]]; then
+            option=${word%%[=|]*}
+            local top=${text}
+            help_of "${path[0]}"
+            grep -qE -- "(^|[ ,])$option([ ,=:]|\$)" <<<"$top"$'\n'"$text" ||
+                { say "$place: '${path[*]##*/}' has no $option"; return 0; }
+            text=$top
+        fi
+        shift
+    done
+}
+verbs=$(sed -n 's/^#   \.\/dev \([a-z]*\).*/\1/p' dev; sed -n '/^case \${1-}/,/^esac/s/^\([a-z]*\)).*/\1/p' dev)
+look() {   # PLACE COMMAND LINE
+    local place=$1
+    local -a words
+    read -ra words <<<"${2%%[|<>]*}"
+    case ${words[0]-} in
+    lbcluster) known "$place" "$build/cli/lbcluster" "${words[@]:1}" ;;
+    lbcluster-sim) [ ! -x "$build/sim/lbcluster-sim" ] || known "$place" "$build/sim/lbcluster-sim" "${words[@]:1}" ;;
+    ./dev)
+        [ -n "${words[1]-}" ] || return 0
+        local verb=${words[1]%%[],.;:)]}
+        grep -qx -- "$verb" <<<"$verbs" || say "$place: ./dev has no '$verb'"
+        ;;
+    esac
+}
+# The words after a command's options in a table ("a|b") stay: only a command's own pipe ends it.
+anchors() { grep -E '^#{1,6} ' "$1" | sed -E 's/^#+ +//; s/`//g' | tr 'A-Z' 'a-z' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'; }
+
+for page in "${pages[@]}"; do
+    while IFS=$'\t' read -r number span; do
+        span=${span//mine|peer/mine}
+        look "$page:$number" "$span"
+    done < <(awk '
+        /^ *```/ { inside = !inside; synopsis = inside && /```synopsis/; next }
+        synopsis { line = $0; sub(/^ +/, "", line); sub(/   .*/, "", line); print NR "\t" line; next }
+        !inside { n = split($0, part, "`"); for (i = 2; i <= n; i += 2) if (part[i] ~ /^(lbcluster(-sim)? |\.\/dev )/) print NR "\t" part[i] }
+    ' "$page")
+    # Links: [text](target), not those to other places of the net.
+    while IFS=$'\t' read -r number target; do
+        case $target in http://* | https://* | mailto:*) continue ;; esac
+        file=${target%%#*}
+        if [ -n "$file" ]; then file=$(dirname "$page")/$file; else file=$page; fi
+        [ -e "$file" ] || { say "$page:$number: a link to $target, which is not there"; continue; }
+        if [[ $target == *#* && $file == *.md ]]; then
+            anchors "$file" | grep -qx -- "${target#*#}" || say "$page:$number: $file has no heading for #${target#*#}"
+        fi
+    done < <(awk '/^ *```/ { inside = !inside; next } !inside {
+        line = $0
+        while (match(line, /\]\([^)]*\)/)) { print NR "\t" substr(line, RSTART + 2, RLENGTH - 3); line = substr(line, RSTART + RLENGTH) } }' "$page")
+    [ "$page" = README.md ] || [ "$page" = docs/README.md ] || grep -qF "(${page#docs/}" docs/README.md ||
+        grep -qF "($page" README.md || say "$page: docs/README.md does not name it"
+done
+
+for dot in docs/pictures/*.dot; do
+    svg=${dot%.dot}.svg
+    sum=$(sha256sum <"$dot")
+    grep -qF "${sum%% *}" "$svg" 2>/dev/null || say "$svg: not made from $dot as it is; docs/pictures/make.sh does it"
+done
+
+[ "$wrong" = 0 ] || { echo "$wrong things are wrong"; exit 1; }
+echo "all commands, links and pictures of ${#pages[@]} pages are right"
