@@ -28,7 +28,7 @@ labctl=$build/tests/lab/labctl
 work=$(mktemp -d /tmp/lbcluster-docs.XXXXXX)
 trap '"$labctl" --home "$work/home" down >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 mkdir -p "$work"/{blocks,nodes,bin,here}
-lab=no run=0 checked=0 failed=0
+run=0 checked=0 failed=0
 left=()
 
 fail() { printf '%s:%s: %s\n' "$page" "$line" "$1" >&2; failed=$((failed + 1)); }
@@ -37,7 +37,17 @@ fail() { printf '%s:%s: %s\n' "$page" "$line" "$1" >&2; failed=$((failed + 1)); 
 for program in cli/lbcluster sim/lbcluster-sim heartbeat/heartbeatd healthd/healthd forwarder/forwarderd replicator/replicatord; do
     [ ! -x "$build/$program" ] || ln -s "$build/$program" "$work/bin/"
 done
-printf '#!/bin/sh\nhost=${1#*@}\nshift\nexec ip netns exec "$host" "$@"\n' >"$work/bin/ssh"
+cat >"$work/bin/ssh" <<"END"
+#!/bin/sh
+# The host of the lab that has the address, or the name.
+host=${1#*@}
+shift
+for name in rs1 rs2 lb1 lb2 gw client; do
+    [ "$host" != "$name" ] && ! ip netns exec "$name" ip -o addr show to "$host" 2>/dev/null | grep -q . || exec ip netns exec "$name" "$@"
+done
+echo "ssh: $host is not in this lab" >&2
+exit 255
+END
 cat >"$work/here/dev" <<END
 #!/bin/sh
 [ "\$1" = lab ] || { echo "only ./dev lab is run here" >&2; exit 2; }
@@ -89,8 +99,7 @@ until_done() {   # HOST SCRIPT
     on "$1" timeout 60 bash -c "until { $2; } >/dev/null 2>&1; do sleep 0.2; done" || { echo "not within a minute on $1: $2" >&2; return 1; }
 }
 lab_up() {
-    [ "$lab" = no ] || return 0
-    lab=yes
+    [ ! -e "$work/home/standing" ] || return 0
     local scene=${page%.md}
     scene=$here/scenes/${scene//\//-}.sh
     before() { :; }
@@ -170,7 +179,7 @@ configuration() {   # KIND FILE
     node)   # beside an empty cluster.yaml
         mkdir -p "$work/check/dir"
         cp "$file" "$work/check/dir/node.yaml"
-        : >"$work/check/dir/cluster.yaml"
+        echo "{}" >"$work/check/dir/cluster.yaml"
         "$work/bin/lbcluster" --config-dir "$work/check/dir" config check >"$work/out" 2>&1 || code=$?
         ;;
     cluster | service | check)
