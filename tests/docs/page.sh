@@ -10,6 +10,7 @@
 #   ```yaml cluster|node|service|check|notifications|scenario [file=NAME] [on=HOST] [exit=N]
 #                               the check of that kind of file; service, check: a part, completed here. NAME: kept for commands
 #   ```synopsis                 lines with commands and their options: the programs know all of them (commands.sh)
+#   ```keepalived               the check of keepalived itself, where it is installed
 #   ```text, ```cpp             neither: output, a drawing, source
 #   any of them not-run="WHY"   is not run; listed at the end
 #   <!-- test HOST ... -->      run like sh, not shown: mostly waits for what a reader would see
@@ -215,6 +216,15 @@ for block in "$work"/blocks/*; do
     console) console "$host" "$work/text" ;;
     yaml) configuration "$host" "$work/text" ;;
     synopsis | cpp) ;;   # commands.sh
+    keepalived)   # by keepalived's own check, where it is installed
+        if command -v keepalived >/dev/null; then
+            cp "$work/text" "$work/keepalived.conf"
+            echo "keepalived --config-test -f $work/keepalived.conf" >"$work/script"
+            execute lb1 "$work/script" || true
+        else
+            left+=("$line: keepalived is not installed")
+        fi
+        ;;
     text)
         if grep -qE '^(\$ |sudo |lbcluster |lbcluster-sim |\./dev |apt-get |ipvsadm )' "$work/text"; then
             fail "commands in a block of text: sh, console or synopsis"
