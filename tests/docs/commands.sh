@@ -3,7 +3,7 @@
 #
 #   - each command that stands in the text as `lbcluster ...` or in a block `synopsis` is one that the program knows, with all
 #     its options; each `./dev VERB` is one of ./dev
-#   - each link leads somewhere, to the heading that it names
+#   - each link leads somewhere, to the heading that it names; each path of the source is there
 #   - each picture was made from the text beside it (docs/pictures/make.sh)
 #   - each page can be reached from README.md or docs/README.md
 #
@@ -88,6 +88,11 @@ for page in "${pages[@]}"; do
     done < <(awk '/^ *```/ { inside = !inside; next } !inside {
         line = $0
         while (match(line, /\]\([^)]*\)/)) { print NR "\t" substr(line, RSTART + 2, RLENGTH - 3); line = substr(line, RSTART + RLENGTH) } }' "$page")
+    # Paths of the source.
+    while IFS=$'\t' read -r number path; do
+        [ -e "$path" ] || say "$page:$number: there is no $path"
+    done < <(awk '/^ *```/ { inside = !inside; next } !inside { n = split($0, part, "`")
+        for (i = 2; i <= n; i += 2) if (part[i] ~ /^(bench|cli|docs|forwarder|healthd|heartbeat|include|lib|packaging|proto|replicator|sim|tests)\/[A-Za-z0-9_.\/-]+$/) print NR "\t" part[i] }' "$page")
     [ "$page" = README.md ] || [ "$page" = docs/README.md ] || grep -qF "(${page#docs/}" docs/README.md ||
         grep -qF "($page" README.md || say "$page: docs/README.md does not name it"
 done
