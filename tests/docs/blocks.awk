@@ -18,8 +18,8 @@ inside { line = $0; for (i = 0; i < indent && substr(line, 1, 1) == " "; i++) li
     if (info ~ /-->$/) { print NR ": a hidden block takes lines of its own"; next }
     hidden = 1; begin("hidden " info); next
 }
-# What Markdown takes for code: four blanks after an empty line, unless it goes on with a list.
-/^    / && blank && !list { print NR ": an indented block; fence it and give it a language tag" }
+# What Markdown takes for code: four blanks after an empty line; in a list, which itself goes on with three, seven.
+/^    / && blank && (!list || /^       /) { print NR ": an indented block; fence it and give it a language tag" }
 /^[ ]*$/ { blank = 1; next }
 { if ($0 ~ /^[^ ]/) list = ($0 ~ /^([-*]|[0-9]+\.) /); blank = 0 }
 END { if (inside) print NR ": a block does not end" }

@@ -3,6 +3,8 @@
 #
 #   - each command that stands in the text as `lbcluster ...` or in a block `synopsis` is one that the program knows, with all
 #     its options; each `./dev VERB` is one of ./dev
+#   - each configuration that stands in the text, as `scheduler: wlc`, is one that the program takes, at some place of
+#     cluster.yaml or node.yaml; what has … in it is not looked at
 #   - each link leads somewhere, to the heading that it names; each path of the source is there
 #   - each picture was made from the text beside it (docs/pictures/make.sh)
 #   - each page can be reached from README.md or docs/README.md
@@ -64,6 +66,44 @@ look() {   # PLACE COMMAND LINE
         ;;
     esac
 }
+# Some place of the files where this text is right. It is put there, and checked as a whole.
+tried=$(mktemp)
+trap 'rm -f "$tried"' EXIT
+takes() {   # TEXT
+    local place http='method: proxy, mode: http' web='label: web, address: 10.0.0.1'
+    local server='real_servers: [{label: rs1, address: 10.0.0.21}]'
+    for place in "$1" "heartbeat: {$1}" "floating_ips: [{address: 10.0.0.1, $1}]" "forwarding: {$1}" "layer7: {$1}" \
+        "layer7: {statistics: {user: u, password: p, $1}}" \
+        "virtual_services: [{$web, ports: 80, $1, $server}]" "virtual_services: [{$web, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, protocol: udp, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, method: nat, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, method: proxy, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, $http, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, $http, timeouts: {$1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, $http, tls: {reencrypt: true, $1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, check: {$1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, check: {type: negotiate, protocol: http, $1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, check: {type: negotiate, $1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, check: {type: negotiate, protocol: smtp, $1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, method: nat, real_servers: [{label: rs1, address: 10.0.0.21, $1}]}]" \
+        "notifications: [{label: a, mail: {server: a, from: a@b, to: [a@b]}, $1}]"; do
+        printf '%s\n' "$place" >"$tried"
+        ! "$build/cli/lbcluster" --config-dir /nonexistent config check "$tried" >/dev/null 2>&1 || return 0
+    done
+    mkdir "$tried.node"
+    printf '{}\n' >"$tried.node/cluster.yaml"
+    for place in "$1" "node: lb1
+$1"; do
+        printf '%s\n' "$place" >"$tried.node/node.yaml"
+        if "$build/cli/lbcluster" --config-dir "$tried.node" config check >/dev/null 2>&1; then rm -r "$tried.node"; return 0; fi
+    done
+    rm -r "$tried.node"
+    for place in "$1" "nodes: [{$1}, {}]"; do   # of a scenario
+        printf 'title: a\nduration: 1s\n%s\n' "$place" >"$tried"
+        [ ! -x "$build/sim/lbcluster-sim" ] || ! "$build/sim/lbcluster-sim" run --quiet "$tried" >/dev/null 2>&1 || return 0
+    done
+    return 1
+}
 # The words after a command's options in a table ("a|b") stay: only a command's own pipe ends it.
 anchors() { grep -E '^#{1,6} ' "$1" | sed -E 's/^#+ +//; s/`//g' | tr 'A-Z' 'a-z' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'; }
 
@@ -88,9 +128,13 @@ for page in "${pages[@]}"; do
     done < <(awk '/^ *```/ { inside = !inside; next } !inside {
         line = $0
         while (match(line, /\]\([^)]*\)/)) { print NR "\t" substr(line, RSTART + 2, RLENGTH - 3); line = substr(line, RSTART + RLENGTH) } }' "$page")
+    while IFS=$'\t' read -r number text; do
+        takes "$text" || say "$page:$number: '$text' is right nowhere in the configuration"
+    done < <(awk '/^ *```/ { inside = !inside; next } !inside { n = split($0, part, "`")
+        for (i = 2; i <= n; i += 2) if (part[i] ~ /^[a-z_]+: [^ ]/ && part[i] !~ /…|[A-Z][A-Z]| [|]$/) print NR "\t" part[i] }' "$page")
     # Paths of the source.
     while IFS=$'\t' read -r number path; do
-        [ -e "$path" ] || say "$page:$number: there is no $path"
+        [ -e "$path" ] || [ -e "$build/$path" ] || say "$page:$number: there is no $path"
     done < <(awk '/^ *```/ { inside = !inside; next } !inside { n = split($0, part, "`")
         for (i = 2; i <= n; i += 2) if (part[i] ~ /^(bench|cli|docs|forwarder|healthd|heartbeat|include|lib|packaging|proto|replicator|sim|tests)\/[A-Za-z0-9_.\/-]+$/) print NR "\t" part[i] }' "$page")
     [ "$page" = README.md ] || [ "$page" = docs/README.md ] || grep -qF "(${page#docs/}" docs/README.md ||
