@@ -69,23 +69,25 @@ look() {   # PLACE COMMAND LINE
 # Some place of the files where this text is right. It is put there, and checked as a whole.
 tried=$(mktemp)
 trap 'rm -f "$tried"' EXIT
+declare -A good
 takes() {   # TEXT
+    [ -z "${good[$1]+x}" ] || return 0
+    good[$1]=
     local place http='method: proxy, mode: http' web='label: web, address: 10.0.0.1'
     local server='real_servers: [{label: rs1, address: 10.0.0.21}]'
-    for place in "$1" "heartbeat: {$1}" "floating_ips: [{address: 10.0.0.1, $1}]" "forwarding: {$1}" "layer7: {$1}" \
-        "layer7: {statistics: {user: u, password: p, $1}}" \
-        "virtual_services: [{$web, ports: 80, $1, $server}]" "virtual_services: [{$web, $1, $server}]" \
-        "virtual_services: [{$web, ports: 80, protocol: udp, $1, $server}]" \
+    for place in "virtual_services: [{$web, ports: 80, $1, $server}]" "virtual_services: [{$web, ports: 80, $http, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, check: {$1}, $server}]" "$1" "heartbeat: {$1}" \
+        "virtual_services: [{$web, ports: 80, check: {type: negotiate, protocol: http, $1}, $server}]" \
+        "virtual_services: [{$web, ports: 80, method: nat, real_servers: [{label: rs1, address: 10.0.0.21, $1}]}]" \
         "virtual_services: [{$web, ports: 80, method: nat, $1, $server}]" \
         "virtual_services: [{$web, ports: 80, method: proxy, $1, $server}]" \
-        "virtual_services: [{$web, ports: 80, $http, $1, $server}]" \
+        "virtual_services: [{$web, ports: 80, protocol: udp, $1, $server}]" "virtual_services: [{$web, $1, $server}]" \
         "virtual_services: [{$web, ports: 80, $http, timeouts: {$1}, $server}]" \
         "virtual_services: [{$web, ports: 80, $http, tls: {reencrypt: true, $1}, $server}]" \
-        "virtual_services: [{$web, ports: 80, check: {$1}, $server}]" \
-        "virtual_services: [{$web, ports: 80, check: {type: negotiate, protocol: http, $1}, $server}]" \
         "virtual_services: [{$web, ports: 80, check: {type: negotiate, $1}, $server}]" \
         "virtual_services: [{$web, ports: 80, check: {type: negotiate, protocol: smtp, $1}, $server}]" \
-        "virtual_services: [{$web, ports: 80, method: nat, real_servers: [{label: rs1, address: 10.0.0.21, $1}]}]" \
+        "floating_ips: [{address: 10.0.0.1, $1}]" "forwarding: {$1}" "layer7: {$1}" \
+        "layer7: {statistics: {user: u, password: p, $1}}" \
         "notifications: [{label: a, mail: {server: a, from: a@b, to: [a@b]}, $1}]"; do
         printf '%s\n' "$place" >"$tried"
         ! "$build/cli/lbcluster" --config-dir /nonexistent config check "$tried" >/dev/null 2>&1 || return 0
@@ -98,10 +100,12 @@ $1"; do
         if "$build/cli/lbcluster" --config-dir "$tried.node" config check >/dev/null 2>&1; then rm -r "$tried.node"; return 0; fi
     done
     rm -r "$tried.node"
+    [ -x "$build/sim/lbcluster-sim" ] || return 0   # it may be of a scenario
     for place in "$1" "nodes: [{$1}, {}]"; do   # of a scenario
         printf 'title: a\nduration: 1s\n%s\n' "$place" >"$tried"
-        [ ! -x "$build/sim/lbcluster-sim" ] || ! "$build/sim/lbcluster-sim" run --quiet "$tried" >/dev/null 2>&1 || return 0
+        ! "$build/sim/lbcluster-sim" run --quiet "$tried" >/dev/null 2>&1 || return 0
     done
+    unset "good[$1]"
     return 1
 }
 # The words after a command's options in a table ("a|b") stay: only a command's own pipe ends it.
