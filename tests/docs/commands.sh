@@ -69,10 +69,10 @@ look() {   # PLACE COMMAND LINE
 # Some place of the files where this text is right. It is put there, and checked as a whole.
 tried=$(mktemp)
 trap 'rm -f "$tried"' EXIT
-declare -A good
+declare -A seen
 takes() {   # TEXT
-    [ -z "${good[$1]+x}" ] || return 0
-    good[$1]=
+    [ -z "${seen[$1]+x}" ] || return 0
+    seen[$1]=
     local place http='method: proxy, mode: http' web='label: web, address: 10.0.0.1'
     local server='real_servers: [{label: rs1, address: 10.0.0.21}]'
     for place in "virtual_services: [{$web, ports: 80, $1, $server}]" "virtual_services: [{$web, ports: 80, $http, $1, $server}]" \
@@ -105,7 +105,6 @@ $1"; do
         printf 'title: a\nduration: 1s\n%s\n' "$place" >"$tried"
         ! "$build/sim/lbcluster-sim" run --quiet "$tried" >/dev/null 2>&1 || return 0
     done
-    unset "good[$1]"
     return 1
 }
 # The words after a command's options in a table ("a|b") stay: only a command's own pipe ends it.
@@ -135,7 +134,7 @@ for page in "${pages[@]}"; do
     while IFS=$'\t' read -r number text; do
         takes "$text" || say "$page:$number: '$text' is right nowhere in the configuration"
     done < <(awk '/^ *```/ { inside = !inside; next } !inside { n = split($0, part, "`")
-        for (i = 2; i <= n; i += 2) if (part[i] ~ /^[a-z_]+: [^ ]/ && part[i] !~ /…|[A-Z][A-Z]| [|]$/) print NR "\t" part[i] }' "$page")
+        for (i = 2; i <= n; i += 2) if (part[i] ~ /^[a-z_]+: [^ ]/ && part[i] !~ /…|[A-Z][A-Z]| [|]$|: [a-z]+ [a-z]/) print NR "\t" part[i] }' "$page")
     # Paths of the source.
     while IFS=$'\t' read -r number path; do
         [ -e "$path" ] || [ -e "$build/$path" ] || say "$page:$number: there is no $path"
