@@ -17,6 +17,7 @@
 #
 # A page has a lab of its own, where /etc/lbcluster, /run/lbcluster and /var/lib/lbcluster are the node's; what commands write to
 # /etc, /usr, /var and /root stays in the lab. `ssh root@HOST` goes to that host of the lab without SSH, ./dev lab to this lab.
+# ./dev demo is run as it is; what ./dev builds was built before.
 # scenes/PAGE.sh, with - for /, prepares the lab (functions `before` and `scene`: before and after it is up; `on HOST COMMAND...`,
 # and `until_done HOST SCRIPT`).
 #
@@ -51,7 +52,8 @@ exit 255
 END
 cat >"$work/here/dev" <<END
 #!/bin/sh
-[ "\$1" = lab ] || { echo "only ./dev lab is run here" >&2; exit 2; }
+[ "\$1" != demo ] || exec "$labctl" demo
+[ "\$1" = lab ] || { echo "only ./dev lab and ./dev demo are run here" >&2; exit 2; }
 shift
 [ "\$*" != up ] || set -- up "$work/nodes"
 exec "$labctl" --home "$work/home" "\$@"
