@@ -7,7 +7,7 @@
 #
 #   ```sh [HOST] [exit=N]       bash on a host of the lab (default lb1; `here`: on the machine of who tries it, in the repository)
 #   ```console [HOST] [exit=N]  the same for the lines that begin with "$ "; the others must come out, in this order; … is anything
-#   ```yaml cluster|node|service|check|notifications|scenario [file=NAME] [on=HOST] [exit=N]
+#   ```yaml cluster|node|service|check|scenario [file=NAME] [on=HOST] [exit=N]
 #                               the check of that kind of file; service, check: a part, completed here. NAME: kept for commands
 #   ```synopsis                 lines with commands and their options: the programs know all of them (commands.sh)
 #   ```keepalived               the check of keepalived itself, where it is installed
