@@ -24,6 +24,8 @@
 # Exit code: 0 all as it should be, 1 something is not, 2 usage. Needs root.
 set -euo pipefail
 [ $# = 3 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+# Ended in order before ctest ends it, so that no lab is left.
+[ -n "${LBCLUSTER_DOCS_LIMITED-}" ] || LBCLUSTER_DOCS_LIMITED=1 exec timeout -k 5 170 "$0" "$@"
 source_dir=$1 build=$2 page=$3
 here=$(dirname "$(readlink -f "$0")")
 labctl=$build/tests/lab/labctl
@@ -110,7 +112,7 @@ lab_up() {
     # shellcheck disable=SC1090
     [ ! -f "$scene" ] || . "$scene"
     before
-    "$labctl" --home "$work/home" up "$work/nodes" >/dev/null
+    "$labctl" --home "$work/home" up "$work/nodes" >/dev/null || { echo "$page: no lab" >&2; exit 1; }
     scene
 }
 
