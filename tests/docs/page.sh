@@ -215,6 +215,10 @@ for block in "$work"/blocks/*; do
         left+=("$line: $why")
         continue
     fi
+    if [ ! -e "$work/bin/lbcluster-sim" ] && grep -q lbcluster-sim "$work/text"; then
+        left+=("$line: no simulator was built")
+        continue
+    fi
     case $kind in
     sh | hidden) execute "$host" "$work/text" || true ;;
     console) console "$host" "$work/text" ;;
