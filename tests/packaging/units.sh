@@ -39,6 +39,10 @@ if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
     install -m 644 "$source_dir"/packaging/systemd/*.service etc/systemd/system/
     printf '#!/bin/sh\n[ "$(id -un)" = nobody ]\n' >usr/bin/who-am-i
     chmod 755 usr/bin/who-am-i
+    # The accounts that the package makes.
+    grep -q '^lbcluster:' etc/group || echo 'lbcluster:x:64549:' >>etc/group
+    grep -q '^loadbalancer:' etc/group || echo 'loadbalancer:x:64550:' >>etc/group
+    grep -q '^loadbalancer:' etc/passwd || echo 'loadbalancer:x:64550:64550::/var/lib/lbcluster-peer:/bin/false' >>etc/passwd
     rm -rf etc/lbcluster var/lib/lbcluster var/lib/lbcluster-peer
     mkdir -p etc/lbcluster var/lib/lbcluster-peer/.ssh
     printf 'node: lb1\ninterfaces: {lan: eth0}\n' >etc/lbcluster/node.yaml
@@ -120,6 +124,7 @@ held() { holds 10.9.0.50/32 && holds fd09::50/128; }
 none_held() { ! ip -br addr show dev eth0 | grep -qE "10\.9\.0\.5[0-9]/32|fd09::50/128"; }
 another() { local pid; pid=$(shown "${2:-heartbeatd}" MainPID); [ "$pid" != 0 ] && [ "$pid" != "$1" ] && systemctl -q is-active "${2:-heartbeatd}"; }
 told() { lbcluster events | grep -q "$1"; }
+adopted_again() { [ "$(lbcluster events | grep -c 'still here after a restart')" -ge 3 ]; }
 
 until_true "heartbeatd says that it is ready" systemctl -q is-active heartbeatd
 until_true "it holds the floating IPs" held
@@ -137,6 +142,15 @@ pid=$(shown heartbeatd MainPID)
 lbcluster heartbeat restart >/dev/null
 until_true "a restart by command" told "restart asked for"
 [ "$(shown heartbeatd MainPID)" = "$pid" ] || fail "it became another process for systemd"
+# A restart by systemd, as an upgrade does it: another process, and the addresses are there in every moment.
+ip monitor address >/run/addresses &
+monitor=$!
+systemctl restart heartbeatd
+until_true "a restart by systemd makes another process" another "$pid"
+until_true "which adopts" adopted_again
+kill "$monitor"
+grep -q '^Deleted' /run/addresses && fail "the restart took addresses away"
+[ "$(stat -c %G /run/lbcluster/heartbeatd.sock)" = lbcluster ] || fail "heartbeatd: the group cannot ask it"
 lbcluster floating-ip add 10.9.0.51 >/dev/null || fail "floating-ip add"
 until_true "a change is applied" holds 10.9.0.51/32
 # A link into a folder that heartbeatd does not watch: only the reload makes it look.
@@ -160,6 +174,7 @@ until_true "it may run a program as somebody else" lbcluster check program
 pid=$(shown healthd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "healthd: new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "healthd: no system call filter"
+[ "$(stat -c %G /run/lbcluster/healthd.sock)" = lbcluster ] || fail "healthd: the group cannot ask it"
 
 # forwarderd: on a kernel without IPVS it says so; with it, everything it needs is allowed.
 forwards() { lbcluster status --json | grep -qE '"ipvs": *true|"id": *"no-ipvs"'; }
@@ -197,6 +212,7 @@ replicates() { lbcluster status --json | grep -qE '"state": *"none"'; }
 until_true "replicatord says that it is ready" systemctl -q is-active replicatord
 until_true "it has looked at the configuration" replicates
 [ -S /run/lbcluster/pairing.sock ] || fail "replicatord waits for no pairing"
+[ "$(stat -c %G /run/lbcluster/pairing.sock)" = loadbalancer ] || fail "replicatord: the peer's account cannot come in"
 lbcluster status --json | grep -qE '"id": *"(replication|replica)-' && fail "replicatord: it misses a right"
 pid=$(shown replicatord MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "replicatord: new privileges are possible"
@@ -206,7 +222,7 @@ writes() { nsenter -t "$pid" -m sh -c ": >$1/written && rm $1/written" 2>/dev/nu
 for folder in /etc/lbcluster /var/lib/lbcluster /var/lib/lbcluster-peer/.ssh /run/lbcluster; do
     writes "$folder" || fail "replicatord cannot write to $folder"
 done
-for folder in /etc /etc/ssh /usr/bin /var/lib /root; do
+for folder in /etc /etc/ssh /usr/bin /var/lib /root /proc/sys/net; do
     writes "$folder" && fail "replicatord can write to $folder"
 done
 systemctl reload replicatord || fail "reload of replicatord"
