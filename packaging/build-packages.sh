@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build-packages.sh SOURCE BUILD OUT [VERSION]: Debian packages of the programs in BUILD, into OUT. Without VERSION it is
 # the project's, and between releases `~` with the number of commits: each newer one upgrades the one before, and the
-# release upgrades all of them.
+# release upgrades all of them. LBCLUSTER_DEB_FLAGS: for dpkg-deb.
 set -euo pipefail
 source_dir=$1 build_dir=$(realpath "$2") out=$3 version=${4-}
 release=$(sed -n 's/^project(lbcluster VERSION \([0-9.]*\).*/\1/p' "$source_dir/CMakeLists.txt")
@@ -33,5 +33,4 @@ if ! DEB_BUILD_OPTIONS="noautodbgsym parallel=$(nproc)" dpkg-buildpackage -b -us
     exit 1
 fi
 rm -rf "$out/stage" "$out"/*.buildinfo "$out"/*.changes
-mv "$out"/../lbcluster*.deb "$out" 2>/dev/null || true
 ls -1 "$out"/*.deb

@@ -1,6 +1,7 @@
 #include "forwarder/haproxy/proxy.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -222,8 +223,16 @@ Haproxy::Task Haproxy::find() {
 
 void Haproxy::watch() {
     exit_.assign(process_.fd);
+    wait_for_exit();
+}
+
+void Haproxy::wait_for_exit() {
     exit_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-        if (!error && !closed_) on_exit();
+        if (error || closed_) return;
+        // Asked once more: an event may be that of a descriptor which had this number before.
+        pollfd ended{process_.fd, POLLIN, 0};
+        if (::poll(&ended, 1, 0) == 0) { spdlog::error("SPURIOUS"); return wait_for_exit(); }
+        on_exit();
     });
 }
 
