@@ -229,9 +229,9 @@ void Haproxy::watch() {
 void Haproxy::wait_for_exit() {
     exit_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
         if (error || closed_) return;
-        // Asked once more: an event may be that of a descriptor which had this number before.
+        // Asked once more: right after a start this was seen to be called for a process that runs.
         pollfd ended{process_.fd, POLLIN, 0};
-        if (::poll(&ended, 1, 0) == 0) { spdlog::error("SPURIOUS"); return wait_for_exit(); }
+        if (::poll(&ended, 1, 0) == 0) return wait_for_exit();
         on_exit();
     });
 }
