@@ -22,7 +22,7 @@ while read -r unit limit; do
         echo "ok: $unit $value, at most $limit"
     fi
 done <<'TABLE'
-heartbeatd 2.6
+heartbeatd 2.7
 healthd 2.2
 forwarderd 2.4
 replicatord 2.0
