@@ -10,25 +10,17 @@
 # The root is kept in BUILD/package-root. Exit code: 0 good, 1 not, 77 this machine cannot do it.
 set -euo pipefail
 source_dir=$(realpath "$1") build_dir=$(realpath "$2")
+packages=$build_dir/test-packages   # two_versions.sh
 self=$(readlink -f "$0")
 vip=192.168.110.150
 
-if [ "${LBCLUSTER_TUTORIAL:-}" = "" ]; then   # outside: packages, the root, then namespaces
-    for program in mmdebstrap dpkg-buildpackage dh socat; do
+if [ "${LBCLUSTER_TUTORIAL:-}" = "" ]; then   # outside: the root, then namespaces
+    for program in mmdebstrap socat; do
         command -v $program >/dev/null || { echo "$program is not installed"; exit 77; }
     done
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
-    LBCLUSTER_DEB_FLAGS="-Zgzip -z1" "$source_dir/packaging/build-packages.sh" "$source_dir" "$build_dir" "$scratch/new" >/dev/null
-    rm -f "$scratch"/new/lbcluster-sim_*
-    # The package that is upgraded is the same with a smaller version: an upgrade replaces every file.
-    dpkg-deb -R "$scratch"/new/lbcluster_*.deb "$scratch/old"
-    sed -i 's/^Version: .*/Version: 0.0.9/' "$scratch/old/DEBIAN/control"
-    mkdir "$scratch/packages"
-    dpkg-deb -Zgzip -z1 -b "$scratch/old" "$scratch/packages/lbcluster_0.0.9_amd64.deb" >/dev/null
-    rm -rf "$scratch/old"
-
-    wanted=$(dpkg-deb -f "$scratch"/new/lbcluster_*.deb Depends Recommends |
+    wanted=$(dpkg-deb -f "$packages"/new/lbcluster_*.deb Depends Recommends |
         sed 's/^[A-Z][a-z]*://; s/([^)]*)//g' | tr -d ' ' | tr ',\n' '\n\n' | sed '/^$/d' | sort -u | paste -sd,)
     wanted+=,curl,iproute2,iputils-ping,procps
     root=$build_dir/package-root
@@ -211,9 +203,8 @@ proxy_of() { on "$1" "pgrep -o -x haproxy"; }
 new_packages_are_copied() {
     for name in lb1 lb2; do
         files_of $name >"$scratch/files-$name"
-        rm "$scratch/layers/$name/upper"/root/lbcluster_* 2>/dev/null || true
         on $name "rm -f /root/lbcluster_*.deb"
-        nsenter -t "${machine_pid[$name]}" -m -r -w tar -C /root -xf - < <(tar -C "$scratch/new" -cf - .)
+        nsenter -t "${machine_pid[$name]}" -m -r -w tar -C /root -xf - < <(tar -C "$packages/new" -cf - .)
     done
     first_line=$(answers)
     on lb1 "ip monitor address" >"$scratch/monitor" &
@@ -230,7 +221,7 @@ upgraded() {
     # apt has restarted nothing here; systemd would have.
     restart_daemons "$1"
     until_true 20 new_processes "$1"
-    [ "$(on "$1" "dpkg-query -W -f '\${Version}' lbcluster")" = "$(dpkg-deb -f "$scratch"/new/lbcluster_*.deb Version)" ]
+    [ "$(on "$1" "dpkg-query -W -f '\${Version}' lbcluster")" = "$(dpkg-deb -f "$packages"/new/lbcluster_*.deb Version)" ]
     files_of "$1" | cmp - "$scratch/files-$1"
     until_true 20 status_says "$1" '"state":"in-sync"'
 }
@@ -316,7 +307,7 @@ for number in 50 51; do
 done
 for name in lb1 lb2; do
     boot $name
-    tar -C "$scratch/packages" -cf - . | nsenter -t "${machine_pid[$name]}" -m -r -w tar -C /root -xf -
+    tar -C "$packages/old" -cf - . | nsenter -t "${machine_pid[$name]}" -m -r -w tar -C /root -xf -
 done
 block='' answers='' where='' inside=no blocks=0
 while IFS= read -r line <&3; do
