@@ -74,7 +74,8 @@ echo "ok: no address was ever away"
 package -r lbcluster
 holds 10.9.0.50/32 && fail "the removal left addresses"
 pgrep -x 'heartbeatd|healthd|forwarderd|replicatord' && fail "the removal left daemons"
-pgrep -f haproxy-master && fail "the removal left HAProxy"
+no_haproxy() { ! pgrep -f haproxy-master; }
+until_true "HAProxy has ended, too" no_haproxy
 [ "$(files)" = "$kept" ] || fail "the removal changed files"
 echo "ok: removed, the files stay"
 package -i /bed/new.deb
