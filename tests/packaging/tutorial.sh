@@ -147,11 +147,16 @@ daemons_are_started() {
 }
 lb1_holds_the_address() { until_true 5 holds lb1; }
 the_site_answers() { until_true 10 site; }
+# A person would not be so quick.
+ready_to_serve() {
+    until_true 10 on "$1" "ss -Hltn 'sport = 80' | grep ."
+    until_true 10 status_says "$1" '"color":"green"'
+}
 they_are_a_pair() {
     until_true 20 is lb1 active
     until_true 20 is lb2 passive
     until_true 20 status_says lb1 '"state":"in-sync"'
-    until_true 10 on lb2 "ss -Hltn 'sport = 80' | grep ."   # a person would not be so quick
+    ready_to_serve lb2
     on lb1 "cat /etc/lbcluster/cluster.yaml" >"$scratch/one"
     on lb2 "cat /etc/lbcluster/cluster.yaml" | cmp - "$scratch/one"
     on lb2 "grep -q 'role: secondary' /etc/lbcluster/node.yaml"
@@ -193,6 +198,7 @@ lb1_is_back_and_passive() {
     until_true 20 is lb1 passive
     is lb2 active
     until_true 20 status_says lb2 '"state":"in-sync"'
+    ready_to_serve lb1
 }
 lb1_serves_again() {
     until_true 10 is lb1 active
@@ -228,6 +234,7 @@ upgraded() {
 lb2_runs_the_new_version() {
     upgraded lb2
     until_true 10 is lb2 passive
+    ready_to_serve lb2
 }
 lb1_runs_the_new_version_and_the_address_never_left() {
     upgraded lb1
@@ -247,7 +254,7 @@ lb2_is_single_and_empty() {
     # From here on nothing starts them again.
     on lb2 "touch /run/stopping"
 }
-nothing_runs() { ! on "$1" "pgrep -x 'heartbeatd|healthd|forwarderd|replicatord|haproxy'"; }
+nothing_runs() { on "$1" 'for name in heartbeatd healthd forwarderd replicatord haproxy; do ! pgrep -x $name || exit 1; done'; }
 lb2_keeps_its_files() {
     nothing_runs lb2
     on lb2 "test -s /etc/lbcluster/node.yaml; test -d /var/lib/lbcluster/revisions; test -s /var/lib/lbcluster/keys/replica

@@ -73,7 +73,7 @@ echo "ok: no address was ever away"
 
 package -r lbcluster
 holds 10.9.0.50/32 && fail "the removal left addresses"
-pgrep -x 'heartbeatd|healthd|forwarderd|replicatord' && fail "the removal left daemons"
+for daemon in $daemons; do pgrep -x "$daemon" && fail "the removal left $daemon"; done
 no_haproxy() { ! pgrep -f haproxy-master; }
 until_true "HAProxy has ended, too" no_haproxy
 [ "$(files)" = "$kept" ] || fail "the removal changed files"
