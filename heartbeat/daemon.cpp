@@ -124,7 +124,9 @@ Daemon::Daemon(boost::asio::io_context& io, config::Paths paths)
       tick_timer_(io),
       publish_timer_(io),
       end_timer_(io),
-      dump_timer_(io) {}
+      dump_timer_(io) {
+    signals_.add(SIGUSR2);
+}
 
 Daemon::~Daemon() {
     if (files_) files_->stop();  // what runs there uses the rest
@@ -533,6 +535,7 @@ void Daemon::wait_for_signal() {
         if (error) return;
         wait_for_signal();
         if (signal == SIGHUP) return reload();
+        if (signal == SIGUSR2) return end(Ending::left, 0ms);
         spdlog::info("signal={}: handing over, releasing, ending", signal);
         notify_supervisor("STOPPING=1");
         stopping_ = true;

@@ -41,10 +41,11 @@
 
 namespace lbcluster::heartbeat {
 
-enum class Ending { stopped, restart };
+// left: as restart, but somebody else starts the next one (SIGUSR2: a supervisor that restarts us).
+enum class Ending { stopped, restart, left };
 
-// SIGTERM, SIGINT and SIGHUP wait until they are let go; also for the next life of a process that starts itself anew,
-// which keeps the mask and what is pending. Threads made meanwhile never get any.
+// SIGTERM, SIGINT, SIGHUP and SIGUSR2 wait until they are let go; also for the next life of a process that starts
+// itself anew, which keeps the mask and what is pending. Threads made meanwhile never get any.
 void hold_signals(bool on);
 
 // What a look at the files found.

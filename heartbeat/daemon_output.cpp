@@ -210,17 +210,17 @@ void Daemon::act(const Stop& /*stop*/) { end(Ending::stopped, 20ms); }
 void hold_signals(bool on) {
     sigset_t signals;
     ::sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&signals, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) ::sigaddset(&signals, signal);
     ::pthread_sigmask(on ? SIG_BLOCK : SIG_UNBLOCK, &signals, nullptr);
 }
 
 // `after`: time for the bus to deliver a last answer.
 void Daemon::end(Ending ending, Duration after) {
-    if (ending == Ending::restart && stopping_) return;
+    if (ending != Ending::stopped && stopping_) return;
     ending_ = ending;
     end_timer_.expires_after(after);
     end_timer_.async_wait([this, ending](const boost::system::error_code& error) {
-        if (error || (ending == Ending::restart && stopping_)) return;
+        if (error || (ending != Ending::stopped && stopping_)) return;
         if (ending == Ending::stopped) return finish_end_soon();
         // A process that waits for a disk can neither end nor start anew. Until the disk has answered heartbeats go on.
         files_->run([this] {
@@ -241,9 +241,11 @@ void Daemon::finish_end_soon() {
 }
 
 void Daemon::finish_end() {
-    if (ending_ == Ending::restart && stopping_) return hold_signals(false);
+    if (ending_ != Ending::stopped && stopping_) return hold_signals(false);
     ended_ = true;
-    spdlog::info("{}", ending_ == Ending::restart ? "starting anew" : "ended");
+    spdlog::info("{}", ending_ == Ending::restart ? "starting anew"
+                       : ending_ == Ending::left  ? "ended; the addresses stay for the next one"
+                                                  : "ended");
     if (forwarder_) forwarder_->close();
     bus_->close();
     io_.stop();

@@ -62,7 +62,7 @@ int run(const config::Paths& paths, char** argv) {
         ending = (*daemon)->ending();
     }
     stop_logging();
-    if (ending == heartbeat::Ending::stopped) return 0;
+    if (ending != heartbeat::Ending::restart) return 0;
     // Anew, as the same process for the supervisor; the addresses stay in the kernel and are adopted.
     ::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execv(program.c_str(), argv);

@@ -1,6 +1,7 @@
 #include "forwarder/haproxy/proxy.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -223,8 +224,16 @@ Haproxy::Task Haproxy::find() {
 
 void Haproxy::watch() {
     exit_.assign(process_.fd);
+    wait_for_exit();
+}
+
+void Haproxy::wait_for_exit() {
     exit_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-        if (!error && !closed_) on_exit();
+        if (error || closed_) return;
+        // Asked once more: right after a start this was seen to be called for a process that runs.
+        pollfd ended{process_.fd, POLLIN, 0};
+        if (::poll(&ended, 1, 0) == 0) return wait_for_exit();
+        on_exit();
     });
 }
 

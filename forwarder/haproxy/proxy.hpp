@@ -88,6 +88,7 @@ class Haproxy {
     Outcome write_files();
     Outcome remove_old_certificates();
     void watch();
+    void wait_for_exit();
     void on_exit();
     void kick();
     void set_error(std::string text);

@@ -1,44 +1,21 @@
 #!/usr/bin/env bash
-# units.sh SOURCE BUILD: the packaged units, started by a real systemd that is PID 1 of namespaces of its own. Its root is
-# this machine's with a layer on top that is thrown away, its network a pair of interfaces. Shows OP-7 (services): they
-# start inside their sandbox, say that they are ready, are started again after a crash and adopt, reload, and stop in order.
-#
-# Exit code: 0 good, 1 not, 77 this machine cannot do it (no overlay file system or no place for systemd's cgroups).
+# units.sh SOURCE BUILD: the packaged units, started by a real systemd (systemd_bed.sh). Shows OP-7 (services): they start
+# inside their sandbox, say that they are ready, are started again after a crash and adopt, reload, and stop in order.
 set -euo pipefail
-source_dir=$1 build_dir=$2
-self=$(readlink -f "$0")
+source "$(dirname "$(readlink -f "$0")")/systemd_bed.sh"
+wanted_units="heartbeatd.service healthd.service forwarderd.service replicatord.service"
 
-if [ "${LBCLUSTER_UNITS:-}" = "" ]; then   # outside
-    [ -x /lib/systemd/systemd ] || { echo "systemd is not installed"; exit 77; }
-    scratch=$(mktemp -d)
-    trap 'rm -rf "$scratch"' EXIT
-    mkdir "$scratch/out"
-    LBCLUSTER_UNITS=boot timeout -k 5 90 unshare -n -m -p -i -u --fork --kill-child "$self" "$@" "$scratch" >"$scratch/boot" 2>&1 || true
-    if grep -q '^cannot:' "$scratch/boot"; then cat "$scratch/boot"; exit 77; fi
-    cat "$scratch/out/report" 2>/dev/null || { cat "$scratch/boot"; echo "systemd never came so far"; exit 1; }
-    [ -e "$scratch/out/good" ] || exit 1
-    exit 0
-fi
-
-scratch=$3
-if [ "$LBCLUSTER_UNITS" = boot ]; then   # inside the namespaces, before systemd
-    cannot() { echo "cannot: $*"; exit 1; }
-    mount --make-rprivate /
-    mkdir "$scratch/layer" "$scratch/root"
-    mount -t tmpfs tmpfs "$scratch/layer"
-    mkdir "$scratch/layer/upper" "$scratch/layer/work"
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/layer/upper,workdir=$scratch/layer/work" "$scratch/root" ||
-        cannot "no overlay file system"
-    cd "$scratch/root"
-    mkdir out
-    mount --bind "$scratch/out" out
+prepare() {
     install -m 755 "$build_dir/heartbeat/heartbeatd" "$build_dir/healthd/healthd" "$build_dir/forwarder/forwarderd" \
         "$build_dir/replicator/replicatord" usr/sbin/
     install -m 755 "$build_dir/cli/lbcluster" usr/bin/
-    install -m 755 "$self" usr/bin/units.sh
     install -m 644 "$source_dir"/packaging/systemd/*.service etc/systemd/system/
     printf '#!/bin/sh\n[ "$(id -un)" = nobody ]\n' >usr/bin/who-am-i
     chmod 755 usr/bin/who-am-i
+    # The accounts that the package makes.
+    grep -q '^lbcluster:' etc/group || echo 'lbcluster:x:64549:' >>etc/group
+    grep -q '^loadbalancer:' etc/group || echo 'loadbalancer:x:64550:' >>etc/group
+    grep -q '^loadbalancer:' etc/passwd || echo 'loadbalancer:x:64550:64550::/var/lib/lbcluster-peer:/bin/false' >>etc/passwd
     rm -rf etc/lbcluster var/lib/lbcluster var/lib/lbcluster-peer
     mkdir -p etc/lbcluster var/lib/lbcluster-peer/.ssh
     printf 'node: lb1\ninterfaces: {lan: eth0}\n' >etc/lbcluster/node.yaml
@@ -59,67 +36,17 @@ virtual_services:
     real_servers: [{label: rs1, address: 10.9.0.11}]
   - {label: proxied, address: 10.9.0.50, ports: [83], method: proxy, check: {type: always_up}, real_servers: [{label: rs1, address: 10.9.0.11}]}
 YAML
-    cat >etc/systemd/system/inside.service <<UNIT
-[Unit]
-After=heartbeatd.service healthd.service forwarderd.service replicatord.service
-[Service]
-Type=oneshot
-Environment=LBCLUSTER_UNITS=inside
-ExecStart=/usr/bin/units.sh - - -
-StandardOutput=file:/out/report
-StandardError=inherit
-ExecStopPost=/bin/kill -s 37 1
-UNIT
-    # Signal 37 (SIGRTMIN+3) halts; as PID 1 of a container systemd ends.
-    cat >etc/systemd/system/units.target <<'UNIT'
-[Unit]
-Requires=basic.target
-After=basic.target
-Wants=heartbeatd.service healthd.service forwarderd.service replicatord.service inside.service
-UNIT
-    for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-logind systemd-tmpfiles-setup \
-        systemd-timesyncd systemd-binfmt; do
-        ln -sf /dev/null "etc/systemd/system/$unit.service"
-    done
-    ip link add eth0 type veth peer name other0
-    ip addr add 10.9.0.11/24 dev eth0
-    ip addr add fd09::11/64 dev eth0 nodad
-    ip link set eth0 up
-    ip link set other0 up
-    mount -t proc proc proc
-    mount -t sysfs sysfs sys
-    mount -t tmpfs tmpfs sys/fs/cgroup
-    mkdir sys/fs/cgroup/systemd
-    mount -t cgroup -o none,name=systemd,xattr cgroup sys/fs/cgroup/systemd || cannot "no place for systemd's cgroups"
-    mount -t tmpfs tmpfs run
-    mount -t tmpfs tmpfs tmp
-    mount --rbind /dev dev
-    mkdir -p old
-    pivot_root . old
-    umount -l /old
-    export container=lxc
-    unset LBCLUSTER_UNITS
-    exec /lib/systemd/systemd --system --unit=units.target --log-target=console --show-status=false
-fi
+}
+
+fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd forwarderd replicatord || true; journalctl --no-pager -u healthd -u forwarderd -u replicatord | tail -9; ip -br addr; exit 1; }
+
+bed "$@"
 
 # ---- inside, run by systemd ----
-shown() { systemctl show -p "$2" --value "$1"; }
-fail() { echo "FAILED: $*"; lbcluster check web || true; lbcluster check program || true; systemctl status --no-pager -l heartbeatd healthd forwarderd replicatord || true; journalctl --no-pager -u healthd -u forwarderd -u replicatord | tail -9; ip -br addr; exit 1; }
-# until_true WHAT COMMAND...: within 10 s.
-until_true() {
-    local what=$1
-    shift
-    for _ in $(seq 100); do
-        if "$@" >/dev/null 2>&1; then echo "ok: $what"; return; fi
-        sleep 0.1
-    done
-    fail "$what"
-}
-holds() { ip -br addr show dev eth0 | grep -qF " $1 "; }
 held() { holds 10.9.0.50/32 && holds fd09::50/128; }
 none_held() { ! ip -br addr show dev eth0 | grep -qE "10\.9\.0\.5[0-9]/32|fd09::50/128"; }
-another() { local pid; pid=$(shown "${2:-heartbeatd}" MainPID); [ "$pid" != 0 ] && [ "$pid" != "$1" ] && systemctl -q is-active "${2:-heartbeatd}"; }
 told() { lbcluster events | grep -q "$1"; }
+adopted_again() { [ "$(lbcluster events | grep -c 'still here after a restart')" -ge 3 ]; }
 
 until_true "heartbeatd says that it is ready" systemctl -q is-active heartbeatd
 until_true "it holds the floating IPs" held
@@ -137,6 +64,15 @@ pid=$(shown heartbeatd MainPID)
 lbcluster heartbeat restart >/dev/null
 until_true "a restart by command" told "restart asked for"
 [ "$(shown heartbeatd MainPID)" = "$pid" ] || fail "it became another process for systemd"
+# A restart by systemd, as an upgrade does it: another process, and the addresses are there in every moment.
+ip monitor address >/run/addresses &
+monitor=$!
+systemctl restart heartbeatd
+until_true "a restart by systemd makes another process" another "$pid"
+until_true "which adopts" adopted_again
+kill "$monitor"
+grep -q '^Deleted' /run/addresses && fail "the restart took addresses away"
+[ "$(stat -c %G /run/lbcluster/heartbeatd.sock)" = lbcluster ] || fail "heartbeatd: the group cannot ask it"
 lbcluster floating-ip add 10.9.0.51 >/dev/null || fail "floating-ip add"
 until_true "a change is applied" holds 10.9.0.51/32
 # A link into a folder that heartbeatd does not watch: only the reload makes it look.
@@ -160,6 +96,7 @@ until_true "it may run a program as somebody else" lbcluster check program
 pid=$(shown healthd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "healthd: new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "healthd: no system call filter"
+[ "$(stat -c %G /run/lbcluster/healthd.sock)" = lbcluster ] || fail "healthd: the group cannot ask it"
 
 # forwarderd: on a kernel without IPVS it says so; with it, everything it needs is allowed.
 forwards() { lbcluster status --json | grep -qE '"ipvs": *true|"id": *"no-ipvs"'; }
@@ -197,6 +134,7 @@ replicates() { lbcluster status --json | grep -qE '"state": *"none"'; }
 until_true "replicatord says that it is ready" systemctl -q is-active replicatord
 until_true "it has looked at the configuration" replicates
 [ -S /run/lbcluster/pairing.sock ] || fail "replicatord waits for no pairing"
+[ "$(stat -c %G /run/lbcluster/pairing.sock)" = loadbalancer ] || fail "replicatord: the peer's account cannot come in"
 lbcluster status --json | grep -qE '"id": *"(replication|replica)-' && fail "replicatord: it misses a right"
 pid=$(shown replicatord MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "replicatord: new privileges are possible"
@@ -206,7 +144,7 @@ writes() { nsenter -t "$pid" -m sh -c ": >$1/written && rm $1/written" 2>/dev/nu
 for folder in /etc/lbcluster /var/lib/lbcluster /var/lib/lbcluster-peer/.ssh /run/lbcluster; do
     writes "$folder" || fail "replicatord cannot write to $folder"
 done
-for folder in /etc /etc/ssh /usr/bin /var/lib /root; do
+for folder in /etc /etc/ssh /usr/bin /var/lib /root /proc/sys/net; do
     writes "$folder" && fail "replicatord can write to $folder"
 done
 systemctl reload replicatord || fail "reload of replicatord"
@@ -229,5 +167,4 @@ for unit in heartbeatd healthd forwarderd replicatord; do
     [ -z "$said" ] || fail "systemd-analyze verify: $said"
 done
 echo "ok: systemd finds no fault in any of the units"
-touch /out/good
-echo "all good"
+bed_good
