@@ -28,10 +28,11 @@ std::chrono::nanoseconds cpu_time(pid_t pid) {
 
 }  // namespace
 
+Usage usage_of_one(pid_t pid) { return {cpu_time(pid), resident_kib("/proc/" + std::to_string(pid)), 1}; }
+
 Usage usage_of(pid_t pid) {
-    const std::string folder = "/proc/" + std::to_string(pid);
-    Usage sum{cpu_time(pid), resident_kib(folder), 1};
-    std::ifstream list(folder + "/task/" + std::to_string(pid) + "/children");
+    Usage sum = usage_of_one(pid);
+    std::ifstream list("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
     for (pid_t child = 0; list >> child;) {
         const Usage more = usage_of(child);
         sum.cpu += more.cpu;

@@ -16,5 +16,6 @@ struct Usage {
 
 // A process that has ended, and its children, count nothing.
 Usage usage_of(pid_t pid);
+Usage usage_of_one(pid_t pid);  // without its children
 
 }  // namespace lbcluster::bench
