@@ -69,7 +69,7 @@ std::string keepalived_conf(const Setup& setup, const std::string& node, const s
 }
 
 std::string ha_cf(const Setup& setup) {
-    std::string text = "logfile /run/ha.log\n" + setup.timers + "\ninitdead 5\nudpport 694\n";
+    std::string text = "udpport 694\nlogfile /run/ha.log\n" + setup.timers + "\ninitdead 5\n";
     for (const char* link : {"eth0 10.77.0.11", "eth0 10.77.0.12", "eth1 10.78.0.11", "eth1 10.78.0.12"})
         if (setup.two_links || std::string(link).starts_with("eth0")) text += std::string("ucast ") + link + "\n";
     return text + "auto_failback off\nnode lb1\nnode lb2\n";
@@ -311,7 +311,7 @@ std::vector<Setup> all_setups() {
             of(Product::keepalived, "keepalived, 10 ms, real-time",
                "vrrp_version 3\nvrrp_rt_priority 50\nvrrp_no_swap\nadvert_int 0.01", false, 1),
             of(Product::heartbeat, "heartbeat, 1/3 s", "keepalive 1\nwarntime 2\ndeadtime 3", false, 100),
-            of(Product::heartbeat, "heartbeat, 50/150 ms", "keepalive 50ms\nwarntime 100ms\ndeadtime 150ms", false, 1)};
+            of(Product::heartbeat, "heartbeat, 50/250 ms", "keepalive 50ms\nwarntime 150ms\ndeadtime 250ms", false, 1)};
 }
 
 std::string name_of(Product product) {

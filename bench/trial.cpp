@@ -65,7 +65,6 @@ void Trial::start_all() {
     if (!lab::wait_until([&] { return lab_.holds("lb1", first_address); }, patience(), 20ms))
         lab::fail(setup_.name + " does not serve:\n" + contender_->log("lb1"));
     contender_->start("lb2");
-    static_cast<void>(settle());
 }
 
 void Trial::kill(const std::string& node) {
@@ -104,9 +103,13 @@ std::string Trial::settle() {
         active = who_serves();
         return !active.empty() && contender_->settled(active);
     };
-    if (!lab::wait_until(one_serves, patience(), 50ms))
-        lab::fail(setup_.name + ": not one node serves and the other waits; lb1 says\n" + contender_->log("lb1") +
-                  "lb2 says\n" + contender_->log("lb2"));
+    if (!lab::wait_until(one_serves, patience(), 50ms)) {
+        const std::string what = setup_.name + " did not come to rest: not one node serves and the other waits";
+        if (setup_.product == Product::ours) lab::fail(what + "\n" + contender_->log("lb1") + contender_->log("lb2"));
+        say("  " + what + "; started anew\n");
+        restart();
+        if (!lab::wait_until(one_serves, patience(), 50ms)) lab::fail(what + ", twice");
+    }
     // Longer than the timers; then at any moment between two heartbeats.
     static std::mt19937 random(1);
     std::this_thread::sleep_for(1500ms + std::chrono::milliseconds(random() % 1000));
@@ -171,13 +174,6 @@ std::optional<Sample> Trial::strike(Fault fault) {
         note_announcements(*sample, announced, contender_->claimed_ns(next));
     }
     repair(active, fault);
-    try {
-        static_cast<void>(settle());
-    } catch (const std::exception&) {
-        if (setup_.product == Product::ours) throw;
-        say("  " + setup_.name + " did not come to rest after that; started anew\n");
-        restart();
-    }
     return sample;
 }
 

@@ -41,14 +41,15 @@ class Trial {
     Trial(const Trial&) = delete;
     Trial& operator=(const Trial&) = delete;
 
-    // Empty: nobody took over. Afterwards everything is whole again.
+    // Empty: nobody took over. Afterwards nothing is broken any more.
     std::optional<Sample> strike(Fault fault);
 
     // From nothing: lb1 serves.
     void restart();
     void strike_down(const std::string& node, Fault fault);
     void repair(const std::string& node, Fault fault);
-    // Waits until one node serves and the other one knows it, and a little longer; who serves.
+    // Waits until one node serves and the other one knows it, and a little longer; who serves. A peer that does not
+    // get there is started anew, once.
     std::string settle();
     [[nodiscard]] lab::Lab& lab() { return lab_; }
     [[nodiscard]] Contender& contender() { return *contender_; }
