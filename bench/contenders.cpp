@@ -53,7 +53,8 @@ std::string keepalived_conf(const Setup& setup, const std::string& node, const s
     std::string global = "global_defs {\n    router_id " + node + "\n";
     std::string instance =
         "vrrp_instance lan {\n    state BACKUP\n    nopreempt\n    interface eth0\n    virtual_router_id 51\n"
-        "    priority 100\n";
+        "    priority " +
+        std::string(node == "lb1" ? "150" : "100") + "\n";
     std::istringstream lines(setup.timers);
     for (std::string line; std::getline(lines, line);)
         (line.starts_with("advert_int") ? instance : global) += "    " + line + "\n";
@@ -386,6 +387,7 @@ Usage usage_of_host(const std::string& host) {
         const Usage one = usage_of_one(pid);
         sum.cpu += one.cpu;
         sum.resident_kib += one.resident_kib;
+        sum.own_kib += one.own_kib;
         ++sum.processes;
     }
     return sum;

@@ -27,7 +27,7 @@ class Holdings {
         for (const std::string host : {"lb1", "lb2"}) {
             held_[host] = lab.holds(host, first_address);
             const int out = ::open(path(host).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-            pids_.push_back(lab::spawn(&lab.host(host), {.argv = {"ip", "-o", "-4", "monitor", "address"}, .out = out}));
+            pids_.push_back(lab::spawn(&lab.host(host), {.argv = {"ip", "-o", "-4", "monitor", "address"}, .out = out, .err = out}));
             ::close(out);
         }
         std::this_thread::sleep_for(200ms);

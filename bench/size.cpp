@@ -33,6 +33,7 @@ struct Idle {
     std::string node;
     double percent = 0;  // of a core
     double memory_mb = 0;
+    double own_mb = 0;
     std::size_t processes = 1;
 };
 
@@ -67,6 +68,7 @@ Idle idle_of(const std::string& who, const std::string& with, const std::string&
             node,
             Milliseconds(after.cpu - before.cpu) / Milliseconds(time) * 100,
             static_cast<double>(after.resident_kib) / 1024,
+            static_cast<double>(after.own_kib) / 1024,
             after.processes};
 }
 
@@ -108,6 +110,7 @@ void measure_ours(lab::Lab& lab, unsigned services, std::chrono::seconds time, R
             results.idle.push_back(idle_of(program, with, what, then, now, time));
             rest.cpu -= now.cpu;
             rest.resident_kib -= std::min(rest.resident_kib, now.resident_kib);
+            rest.own_kib -= std::min(rest.own_kib, now.own_kib);
             rest.processes -= std::min<std::size_t>(rest.processes, 1);
             rest_before.cpu -= then.cpu;
             say(line_of(results.idle.back()));
@@ -146,10 +149,10 @@ void measure_peer(lab::Lab& lab, const Setup& setup, std::chrono::seconds time, 
 }
 
 std::string idle_table(const Results& results) {
-    Table table({"", "with", "node", "of a core", "memory, MB", "processes"});
+    Table table({"", "with", "node", "of a core", "memory, MB", "of it its own", "processes"});
     for (const Idle& one : results.idle)
         table.add({one.who, one.with, one.node, format("%.3f %%", one.percent), format("%.1f", one.memory_mb),
-                   std::to_string(one.processes)});
+                   format("%.1f", one.own_mb), std::to_string(one.processes)});
     return table.text();
 }
 
@@ -174,7 +177,8 @@ std::vector<Target> judge(const Results& results) {
             beside = format("keepalived 1 s: %.2f, 100 ms: %.2f, heartbeat 1/3 s: %.2f", keepalived,
                             of("keepalived, 100 ms", percent), of("heartbeat, 1/3 s", percent));
         out.push_back({std::string(daemon) + " idle, % of a core", "<= 0.1", format("%.2f", share), beside, share <= 0.1});
-        out.push_back({std::string(daemon) + " idle, MB resident", "<= 15", format("%.1f", megabytes),
+        out.push_back({std::string(daemon) + " idle, MB resident", "<= 15",
+                       format("%.1f, its own %.1f", megabytes, of(daemon, [](const Idle& one) { return one.own_mb; })),
                        heart && keepalived >= 0 ? format("keepalived %.1f, heartbeat %.1f", of("keepalived, 1 s", memory),
                                                          of("heartbeat, 1/3 s", memory))
                                                 : "",
