@@ -61,7 +61,8 @@ std::string keepalived_conf(const Setup& setup, const std::string& node, const s
     const auto block = [&](const char* name, std::size_t begin, std::size_t end) {
         instance += std::string("    ") + name + " {\n";
         for (std::size_t i = begin; i < end; ++i)
-            instance += "        " + addresses[i] + (addresses[i].starts_with("10.77.") ? "/24" : "/32") + " dev eth0\n";
+            instance +=
+                "        " + addresses[i] + (addresses[i].starts_with("10.77.") ? "/24" : "/32") + " dev eth0\n";
         instance += "    }\n";
     };
     block("virtual_ipaddress", 0, std::min(addresses.size(), advertised_max));
@@ -152,7 +153,8 @@ class Foreign : public Contender {
             const auto options = fs::copy_options::recursive | fs::copy_options::overwrite_existing;
             fs::copy(etc, dir(node) + "/etc", options);
             if (fs::is_directory(lib)) fs::copy(lib, dir(node) + "/lib", options);
-            std::vector<std::string> argv{"unshare", "--mount", "--uts", "sh", "-c", alone, "sh", node, dir(node), etc, lib};
+            std::vector<std::string> argv{"unshare", "--mount", "--uts",   "sh", "-c", alone,
+                                          "sh",      node,      dir(node), etc,  lib};
             argv.insert(argv.end(), command.begin(), command.end());
             daemons_[node] = std::make_unique<lab::Daemon>(lab.host(node), argv, dir(node) + "/log");
             daemons_[node]->set_restart(false);
@@ -200,12 +202,15 @@ class Foreign : public Contender {
     std::map<std::string, std::size_t> said_before_;
 };
 
-const std::vector<std::string> keepalived_command{"keepalived", "--vrrp", "--dont-fork", "--log-console", "--no-syslog"};
+const std::vector<std::string> keepalived_command{"keepalived", "--vrrp", "--dont-fork", "--log-console",
+                                                  "--no-syslog"};
 
 class Keepalived : public Foreign {
   public:
     Keepalived(lab::Lab& lab, const Setup& setup, std::size_t addresses)
-        : Foreign(lab, "/etc/keepalived", "", keepalived_command), setup_(setup), addresses_(floating_addresses(addresses)) {
+        : Foreign(lab, "/etc/keepalived", "", keepalived_command),
+          setup_(setup),
+          addresses_(floating_addresses(addresses)) {
         for (const std::string node : {"lb1", "lb2"})
             lab::write_file(conf(node), keepalived_conf(setup_, node, addresses_));
     }
@@ -266,7 +271,8 @@ class LinuxHa : public Foreign {
   private:
     // As the package's tmpfiles.d has it.
     void prepare_run(const std::string& node) override {
-        for (const char* part : {"/heartbeat", "/heartbeat/ccm", "/heartbeat/crm", "/heartbeat/dopd", "/resource-agents"})
+        for (const char* part :
+             {"/heartbeat", "/heartbeat/ccm", "/heartbeat/crm", "/heartbeat/dopd", "/resource-agents"})
             fs::create_directories(dir(node) + "/run" + part);
         lab::must_run(nullptr, {"chown", "-R", "hacluster:haclient", dir(node) + "/run/heartbeat"});
     }
@@ -330,19 +336,19 @@ std::string configuration_of(const Setup& setup) {
     const auto file = [](const std::string& path, const std::string& text) { return "# " + path + "\n" + text; };
     const std::vector<std::string> one{first_address};
     switch (setup.product) {
-    case Product::ours: {
-        const lab::PairSpec spec = pair_spec(setup, 1);
-        return "$ heartbeatd\n" + file("/etc/lbcluster/cluster.yaml", cluster_yaml(spec)) +
-               file("/etc/lbcluster/node.yaml", node_yaml(spec, "lb1"));
-    }
-    case Product::keepalived: {
-        std::string command = "$";
-        for (const std::string& word : keepalived_command) command += " " + word;
-        return command + "\n" + file("/etc/keepalived/keepalived.conf", keepalived_conf(setup, "lb1", one));
-    }
-    case Product::heartbeat:
-        return std::string("$ ") + heartbeat_program + " -f\n" + file("/etc/ha.d/ha.cf", ha_cf(setup)) +
-               file("/etc/ha.d/haresources", haresources(one)) + file("/etc/ha.d/authkeys", authkeys);
+        case Product::ours: {
+            const lab::PairSpec spec = pair_spec(setup, 1);
+            return "$ heartbeatd\n" + file("/etc/lbcluster/cluster.yaml", cluster_yaml(spec)) +
+                   file("/etc/lbcluster/node.yaml", node_yaml(spec, "lb1"));
+        }
+        case Product::keepalived: {
+            std::string command = "$";
+            for (const std::string& word : keepalived_command) command += " " + word;
+            return command + "\n" + file("/etc/keepalived/keepalived.conf", keepalived_conf(setup, "lb1", one));
+        }
+        case Product::heartbeat:
+            return std::string("$ ") + heartbeat_program + " -f\n" + file("/etc/ha.d/ha.cf", ha_cf(setup)) +
+                   file("/etc/ha.d/haresources", haresources(one)) + file("/etc/ha.d/authkeys", authkeys);
     }
     return "";
 }
@@ -357,9 +363,12 @@ std::unique_ptr<Contender> make(lab::Lab& lab, const Setup& setup, std::size_t a
     fs::remove_all(folder);
     fs::create_directories(folder);
     switch (setup.product) {
-    case Product::ours: return std::make_unique<Ours>(lab, setup, addresses);
-    case Product::keepalived: return std::make_unique<Keepalived>(lab, setup, addresses);
-    case Product::heartbeat: return std::make_unique<LinuxHa>(lab, setup, addresses);
+        case Product::ours:
+            return std::make_unique<Ours>(lab, setup, addresses);
+        case Product::keepalived:
+            return std::make_unique<Keepalived>(lab, setup, addresses);
+        case Product::heartbeat:
+            return std::make_unique<LinuxHa>(lab, setup, addresses);
     }
     return nullptr;
 }

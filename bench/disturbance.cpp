@@ -27,7 +27,8 @@ class Holdings {
         for (const std::string host : {"lb1", "lb2"}) {
             held_[host] = lab.holds(host, first_address);
             const int out = ::open(path(host).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-            pids_.push_back(lab::spawn(&lab.host(host), {.argv = {"ip", "-o", "-4", "monitor", "address"}, .out = out, .err = out}));
+            pids_.push_back(lab::spawn(&lab.host(host),
+                                       {.argv = {"ip", "-o", "-4", "monitor", "address"}, .out = out, .err = out}));
             ::close(out);
         }
         std::this_thread::sleep_for(200ms);
@@ -81,25 +82,27 @@ std::optional<double> seconds_both_answer(Trial& trial, Breach breach) {
         for (const char* interface : {"eth0", "eth1"}) lab.drop(node, interface, match);
     };
     switch (breach) {
-    case Breach::killed:
-        window = 14s;
-        trial.strike_down(active, Fault::killed_kernel);
-        break;
-    case Breach::frozen:
-        window = 14s;
-        trial.strike_down(active, Fault::frozen_kernel);
-        std::this_thread::sleep_for(8s);
-        trial.repair(active, Fault::frozen_kernel);
-        break;
-    case Breach::one_way: drop_at(passive); break;
-    case Breach::heartbeats_cut:
-        drop_at(passive);
-        drop_at(active);
-        break;
-    case Breach::one_more_address:
-        window = 10s;
-        if (!trial.contender().add_address(passive)) return std::nullopt;
-        break;
+        case Breach::killed:
+            window = 14s;
+            trial.strike_down(active, Fault::killed_kernel);
+            break;
+        case Breach::frozen:
+            window = 14s;
+            trial.strike_down(active, Fault::frozen_kernel);
+            std::this_thread::sleep_for(8s);
+            trial.repair(active, Fault::frozen_kernel);
+            break;
+        case Breach::one_way:
+            drop_at(passive);
+            break;
+        case Breach::heartbeats_cut:
+            drop_at(passive);
+            drop_at(active);
+            break;
+        case Breach::one_more_address:
+            window = 10s;
+            if (!trial.contender().add_address(passive)) return std::nullopt;
+            break;
     }
     std::this_thread::sleep_until(begin + window);
     const lab::ObserverReport report = observer.report();

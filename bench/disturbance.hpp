@@ -22,9 +22,9 @@ inline const std::vector<std::pair<Breach, std::string>> all_breaches{
 std::optional<double> seconds_both_answer(Trial& trial, Breach breach);
 
 struct Restlessness {
-    unsigned moves = 0;    // a node began to hold the address
+    unsigned moves = 0;  // a node began to hold the address
     double minutes = 0;
-    double late_ms = 0;    // the longest that a processor was kept from the most urgent thread
+    double late_ms = 0;  // the longest that a processor was kept from the most urgent thread
 };
 // Eight processes that compute, in windows.
 Restlessness under_load(Trial& trial, unsigned windows, std::chrono::seconds each);

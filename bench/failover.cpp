@@ -2,7 +2,8 @@
 // one after the other on this machine. The gap a client sees when the active node fails, how long both nodes answer
 // where one should, and take-overs nobody needed.
 //
-//   bench_failover [--runs N] [--parts gaps,both,false] [--only TEXT] [--faults NAMES] [--addresses N] [--quick] [--write]
+//   bench_failover [--runs N] [--parts gaps,both,false] [--only TEXT] [--faults NAMES] [--addresses N] [--quick]
+//   [--write]
 //
 // Needs root; everything happens in namespaces of its own and ends with them. `./dev bench failover` installs, builds
 // and runs it. Exit codes: 0 measured, 1 failed, 2 usage.
@@ -97,7 +98,8 @@ std::string cell_of(const Gaps& gaps, Fault fault) {
     if (found == gaps.samples.end()) return "";
     const auto none = std::count(found->second.begin(), found->second.end(), std::nullopt);
     std::string text = spread_of(gaps.all(fault, first_of));
-    if (none > 0) text += (text.empty() ? "" : ", ") + format("nobody took over: %ld of %zu", none, found->second.size());
+    if (none > 0)
+        text += (text.empty() ? "" : ", ") + format("nobody took over: %ld of %zu", none, found->second.size());
     return text;
 }
 
@@ -115,7 +117,8 @@ Gaps measure_gaps(lab::Lab& lab, const Setup& setup, std::size_t addresses, cons
         if (slow && fault == Fault::planned) continue;
         const unsigned runs = slow ? std::min(options.runs, 2U) : options.runs;
         for (unsigned run = 0; run < runs; ++run) gaps.samples[fault].push_back(trial.strike(fault));
-        std::string line = "  " + setup.name + format(", %zu address%s, ", addresses, addresses == 1 ? "" : "es") + name + ": " + cell_of(gaps, fault);
+        std::string line = "  " + setup.name + format(", %zu address%s, ", addresses, addresses == 1 ? "" : "es") +
+                           name + ": " + cell_of(gaps, fault);
         if (addresses > 1)
             line += "; last address " + spread_of(gaps.all(fault, [](const Sample& s) { return s.last_ms; }));
         say(line + " ms\n");
@@ -303,7 +306,8 @@ class Judge {
         for (const Gaps& gaps : results_.gaps) {
             if (gaps.addresses != 1000 || gaps.setup.product != Product::ours) continue;
             for (const Fault fault : {Fault::gone, Fault::planned}) {
-                for (const double one : gaps.all(fault, [](const Sample& s) { return s.claim_to_last_ms.value_or(-1); }))
+                for (const double one :
+                     gaps.all(fault, [](const Sample& s) { return s.claim_to_last_ms.value_or(-1); }))
                     if (one >= 0) claims.push_back(one);
                 for (const double one : gaps.all(fault, [](const Sample& s) { return s.first_to_last_ms; }))
                     firsts.push_back(one);
@@ -320,8 +324,9 @@ class Judge {
         };
         const std::string first_to_last = theirs([](const Sample& s) { return s.first_to_last_ms; });
         targets_.push_back({"1000 addresses, ms from the claim to the last announcement", "<= 20", spread_of(claims),
-                            first_to_last.empty() ? "" : first_to_last + " from its first one; ours from the first one: " +
-                                                             spread_of(firsts),
+                            first_to_last.empty()
+                                ? ""
+                                : first_to_last + " from its first one; ours from the first one: " + spread_of(firsts),
                             median(claims) <= 20});
         targets_.push_back({"1000 addresses, announcements in the first second", "<= 3000", number(most),
                             theirs([](const Sample& s) { return static_cast<double>(s.in_first_second); }),
@@ -338,7 +343,8 @@ class Judge {
                         std::max(one.setup.product == Product::ours ? both_ours : both_theirs, *seconds);
         if (both_ours >= 0)
             targets_.push_back({"both nodes answer, s, worst of five faults", "0", format("%.1f", both_ours),
-                                both_theirs < 0 ? "" : format("worst of the others: %.1f", both_theirs), both_ours < 0.005});
+                                both_theirs < 0 ? "" : format("worst of the others: %.1f", both_theirs),
+                                both_ours < 0.005});
         unsigned load = 0;
         unsigned loss = 0;
         double load_minutes = 0;
@@ -357,8 +363,8 @@ class Judge {
             loss_minutes += one.loss.at(20).minutes + one.loss.at(30).minutes;
         }
         if (load_minutes == 0) return;
-        targets_.push_back({format("needless moves with 8 burners, %.1f minutes", load_minutes), "0", std::to_string(load),
-                            "all the others: " + std::to_string(peers[true]), load == 0});
+        targets_.push_back({format("needless moves with 8 burners, %.1f minutes", load_minutes), "0",
+                            std::to_string(load), "all the others: " + std::to_string(peers[true]), load == 0});
         targets_.push_back({format("needless moves at 20 and 30 %% loss, %.1f minutes", loss_minutes), "0",
                             std::to_string(loss), "all the others: " + std::to_string(peers[false]), loss == 0});
     }
@@ -374,12 +380,12 @@ the most urgent thread meanwhile: no gap is known better than that, and who shar
 outliers.
 
 - **machine gone**: both cables dead at one moment, then the processes killed: as without power
-- **cable pulled**: the LAN's cable. "one link" has its heartbeats there as well, as keepalived has; the others have a second
-  link, over which the peer says so
-- **killed**, **frozen**: all processes of the product on the active node, SIGKILL or SIGSTOP, and nobody starts them again
-  (the packages' units would: then the gap is 0). *Kernel forwards*: what the kernel does goes on, as with layer 4;
-  *service too*: what answered the client died or stopped with them. keepalived moves at once, and both nodes answer from
-  then on; ours stays where the kernel serves until the lease in the kernel ends, and never two answer
+- **cable pulled**: the LAN's cable. "one link" has its heartbeats there as well, as keepalived has; the others have a
+  second link, over which the peer says so
+- **killed**, **frozen**: all processes of the product on the active node, SIGKILL or SIGSTOP, and nobody starts them
+  again (the packages' units would: then the gap is 0). *Kernel forwards*: what the kernel does goes on, as with layer
+  4; *service too*: what answered the client died or stopped with them. keepalived moves at once, and both nodes answer
+  from then on; ours stays where the kernel serves until the lease in the kernel ends, and never two answer
 - **planned**: `lbcluster activate` on the other node; keepalived stopped by SIGTERM; `hb_standby`
 )";
 
@@ -392,29 +398,38 @@ std::string section(const Results& results, const std::vector<Setup>& setups, co
     for (const std::string& line : results.failed) text += "- failed: " + line + "\n";
     const std::string gaps = gaps_table(results);
     if (!gaps.empty()) {
-        const std::string plots = bars(results, Fault::gone, "machine gone") + bars(results, Fault::cable, "cable pulled");
+        const std::string plots =
+            bars(results, Fault::gone, "machine gone") + bars(results, Fault::cable, "cable pulled");
         text += "\n### The gap a client sees, ms\n\n" + gaps + how;
         if (!plots.empty()) text += "\n```\n" + plots.substr(0, plots.size() - 1) + "```\n";
     }
     const std::string many = many_table(results);
     if (!many.empty())
         text += "\n### Many addresses, ms\n\n" + many +
-                "\nThe first address is the one that is added first, the last one last. *Announced*: gratuitous ARP, seen on\n"
+                "\nThe first address is the one that is added first, the last one last. *Announced*: gratuitous ARP, "
+                "seen on\n"
                 "the node's cable, of each address the first one; lbcluster's claim is its event `became-active`.\n";
     const std::string both = both_table(results);
     if (!both.empty())
-        text += "\n### Both nodes answer\n\nHow long a third host that asks for the address by ARP every 5 ms was answered by "
-                "both, of the window from the fault on:\n\n" + both;
+        text +=
+            "\n### Both nodes answer\n\nHow long a third host that asks for the address by ARP every 5 ms was answered "
+            "by "
+            "both, of the window from the fault on:\n\n" +
+            both;
     const std::string unneeded = false_table(results);
     if (!unneeded.empty())
-        text += "\n### Moves nobody needed\n\nHow often a node began to hold the address while nothing had failed: with eight "
-                "processes that compute, and with that share\nof everything lost that arrives at either node:\n\n" + unneeded;
+        text +=
+            "\n### Moves nobody needed\n\nHow often a node began to hold the address while nothing had failed: with "
+            "eight "
+            "processes that compute, and with that share\nof everything lost that arrives at either node:\n\n" +
+            unneeded;
     text += "\nAgain, as root or with sudo: `" + std::string(command) + "`; one line or cell: `" + command +
             " --only 'keepalived, 10 ms' --parts gaps --faults gone --addresses 1`.\n";
-    text += "\n### Configurations of failover\n\nOf lb1, with one address; lb2 has the same with its own name. Nothing else "
-            "differs from Debian's packages.\n";
-    for (const Setup& setup : setups)
-        text += "\n" + setup.name + ":\n\n```\n" + configuration_of(setup) + "```\n";
+    text +=
+        "\n### Configurations of failover\n\nOf lb1, with one address; lb2 has the same with its own name. Nothing "
+        "else "
+        "differs from Debian's packages.\n";
+    for (const Setup& setup : setups) text += "\n" + setup.name + ":\n\n```\n" + configuration_of(setup) + "```\n";
     return text;
 }
 
@@ -450,7 +465,8 @@ int measure(const Options& options) {
         if (options.wants("false"))
             attempt(results, setup, [&] { results.unneeded.push_back(measure_false(lab, setup, options)); });
     }
-    for (const std::string& table : {gaps_table(results), many_table(results), both_table(results), false_table(results)})
+    for (const std::string& table :
+         {gaps_table(results), many_table(results), both_table(results), false_table(results)})
         if (!table.empty()) say("\n" + table);
     const std::vector<Target> targets = Judge(results).targets();
     say(targets_text(command, targets));

@@ -183,8 +183,12 @@ int measure(bool quick, bool write) {
         beside += format(", keepalived: %.0f", took);
     }
     const std::string text =
-        format("%u services with %u servers each into an empty IPVS, and the weight of one server changed in it; medians of "
-               "%u rounds.\n\n", services, servers, rounds) + table.text() +
+        format(
+            "%u services with %u servers each into an empty IPVS, and the weight of one server changed in it; medians "
+            "of "
+            "%u rounds.\n\n",
+            services, servers, rounds) +
+        table.text() +
         format("\nAll of it read and compared with nothing to do: %.0f ms.%s\n", bench::median(ours.read_back_ms),
                keepalived_ms.empty() ? " keepalived did not program IPVS here." : "");
     const std::vector<bench::Target> targets{

@@ -186,8 +186,8 @@ std::vector<Target> judge(const std::vector<Row>& rows) {
         double cpu_ms;
     };
     std::vector<Target> out;
-    for (const Demand& demand : {Demand{Kind::connect, 1000, 50}, {Kind::connect, 5000, 36}, {Kind::http, 1000, 85},
-                                 {Kind::http, 5000, 70}}) {
+    for (const Demand& demand :
+         {Demand{Kind::connect, 1000, 50}, {Kind::connect, 5000, 36}, {Kind::http, 1000, 85}, {Kind::http, 5000, 70}}) {
         const Row* ours = row_of(rows, "healthd", demand.kind, demand.targets);
         if (ours == nullptr) continue;
         const std::string what = format("%zu %s checks: ", demand.targets, word_of(demand.kind).c_str());
@@ -195,19 +195,19 @@ std::vector<Target> judge(const std::vector<Row>& rows) {
         for (const char* name : {"HAProxy", "keepalived"}) {
             const Row* peer = row_of(rows, name, demand.kind, demand.targets);
             if (peer == nullptr) continue;
-            const std::vector<std::string> figures{format("%.0f", cpu_of(*peer)),
-                                                   format("%.0f MB", static_cast<double>(peer->usage.resident_kib) / 1024),
-                                                   format("%zu", peer->spread.most)};
+            const std::vector<std::string> figures{
+                format("%.0f", cpu_of(*peer)), format("%.0f MB", static_cast<double>(peer->usage.resident_kib) / 1024),
+                format("%zu", peer->spread.most)};
             for (std::size_t i = 0; i < beside.size(); ++i)
                 beside[i] += (beside[i].empty() ? "" : ", ") + (name + (" " + figures[i]));
         }
-        out.push_back({what + "CPU ms per 1000", format("%.0f", demand.cpu_ms), format("%.1f", cpu_of(*ours)), beside[0],
-                       cpu_of(*ours) <= demand.cpu_ms});
+        out.push_back({what + "CPU ms per 1000", format("%.0f", demand.cpu_ms), format("%.1f", cpu_of(*ours)),
+                       beside[0], cpu_of(*ours) <= demand.cpu_ms});
         if (demand.targets != 5000) continue;
         const double memory_mb = static_cast<double>(ours->usage.resident_kib) / 1024;
         out.push_back({what + "memory", "30 MB", format("%.1f MB", memory_mb), beside[1], memory_mb <= 30});
-        out.push_back({what + "most in one 10 ms", "75", format("%zu", ours->spread.most), beside[2],
-                       ours->spread.most <= 75});
+        out.push_back(
+            {what + "most in one 10 ms", "75", format("%zu", ours->spread.most), beside[2], ours->spread.most <= 75});
     }
     if (const Row* ours = row_of(rows, "healthd", Kind::connect, 10000)) {
         const double share = std::chrono::duration<double>(ours->usage.cpu) / ours->length * 100;

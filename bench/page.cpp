@@ -23,8 +23,10 @@ constexpr const char* page_path = LBCLUSTER_SOURCE_DIR "/docs/benchmarks.md";
 constexpr const char* targets_title = "## Targets";
 constexpr const char* beginning =
     "# Measurements\n\n"
-    "Made beside others on the same machine, in the same run. `./dev bench` measures everything once, quickly, and writes\n"
-    "this page; `./dev bench all --write` takes its time. Absolute numbers move from machine to machine, and with what else\n"
+    "Made beside others on the same machine, in the same run. `./dev bench` measures everything once, quickly, and "
+    "writes\n"
+    "this page; `./dev bench all --write` takes its time. Absolute numbers move from machine to machine, and with what "
+    "else\n"
     "the machine does: compare within a table.\n\n";
 constexpr const char* targets_heading =
     "## Targets\n\n"
@@ -46,8 +48,8 @@ std::string value_in(const std::string& path, const std::string& key) {
 
 // Characters, not bytes: what is aligned is what is seen.
 std::size_t width_of(const std::string& text) {
-    return static_cast<std::size_t>(
-        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80; }));
+    return static_cast<std::size_t>(std::count_if(
+        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80; }));
 }
 
 std::string line_of(const std::string& command, const Target& target) {

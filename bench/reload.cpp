@@ -62,13 +62,14 @@ std::string services_yaml(unsigned more) {
 enum class Way { fork, fork_with_sockets, master };
 
 std::string haproxy_cfg(unsigned more, Way way, unsigned round) {
-    std::string text =
-        "global\n    maxconn 4000\n    stats socket " + std::string(folder) + "/haproxy.sock level admin" +
-        (way == Way::fork_with_sockets ? " expose-fd listeners" : "") +
-        "\ndefaults\n    mode http\n    timeout connect 4s\n    timeout server 45s\n    retries 3\n    option redispatch 1\n"
-        "frontend web\n    bind 10.77.0.210:80\n    timeout client " +
-        std::to_string(100 + round) + "s\n    default_backend web\nbackend web\n    server rs1 10.77.0.21:80\n    server rs2 "
-        "10.77.0.22:80\n";
+    std::string text = "global\n    maxconn 4000\n    stats socket " + std::string(folder) +
+                       "/haproxy.sock level admin" + (way == Way::fork_with_sockets ? " expose-fd listeners" : "") +
+                       "\ndefaults\n    mode http\n    timeout connect 4s\n    timeout server 45s\n    retries 3\n    "
+                       "option redispatch 1\n"
+                       "frontend web\n    bind 10.77.0.210:80\n    timeout client " +
+                       std::to_string(100 + round) +
+                       "s\n    default_backend web\nbackend web\n    server rs1 10.77.0.21:80\n    server rs2 "
+                       "10.77.0.22:80\n";
     for (unsigned i = 0; i < more; ++i) {
         if (i % servers_each == 0) {
             const std::string number = std::to_string(i / servers_each);
@@ -146,7 +147,12 @@ class Ours {
             const lab::Outcome done =
                 pair_.cli("lb1", {"service", "set", "web", "timeouts.client=" + std::to_string(100 + i) + "s"});
             must(done.ok(), "service set: " + done.err);
-            must(lab::wait_until([&] { const auto now = pid_of(socket()); return !now.empty() && now != before; }, 20s, 1ms),
+            must(lab::wait_until(
+                     [&] {
+                         const auto now = pid_of(socket());
+                         return !now.empty() && now != before;
+                     },
+                     20s, 1ms),
                  "no reload: " + pair_.log("lb1"));
             row.whole_ms.push_back(ms_since(begin));
             row.ready_ms.push_back(since_written());
@@ -157,7 +163,7 @@ class Ours {
     }
 
     // A server refuses connections and takes them again: healthd says so, forwarderd tells HAProxy.
-    Change change(unsigned times, lab::Backend& backend) {
+    Change change(unsigned times, std::chrono::seconds quiet, lab::Backend& backend) {
         Change out{more_ + 2, {}, 0, {}};
         std::atomic<std::int64_t> heard_ns{0};
         std::atomic<bool> end{false};
@@ -171,7 +177,7 @@ class Ours {
         std::this_thread::sleep_for(500ms);
         const pid_t forwarderd = pair_.forwarderd("lb1").pid();
         const auto idle_begin = usage_of_one(forwarderd).cpu;
-        std::this_thread::sleep_for(3s);
+        std::this_thread::sleep_for(quiet);
         const auto idle = usage_of_one(forwarderd).cpu - idle_begin;
         const auto begin = Clock::now();
         const auto cpu = usage_of_one(forwarderd).cpu;
@@ -180,14 +186,22 @@ class Ours {
             heard_ns = 0;
             backend.behave(i % 2 == 0 ? lab::Conduct::refuse : lab::Conduct::answer);
             lab::TimePoint changed{};
-            must(lab::wait_until([&] { changed = Clock::now(); return state() != before; }, 10s, 100us), "HAProxy was not told");
+            must(lab::wait_until(
+                     [&] {
+                         changed = Clock::now();
+                         return state() != before;
+                     },
+                     10s, 100us),
+                 "HAProxy was not told");
             must(lab::wait_until([&] { return heard_ns != 0; }, 5s, 1ms), "healthd said nothing");
-            out.verdict_ms.push_back(std::max(0.0, Milliseconds(changed.time_since_epoch() - lab::Nanoseconds(heard_ns)).count()));
+            out.verdict_ms.push_back(
+                std::max(0.0, Milliseconds(changed.time_since_epoch() - lab::Nanoseconds(heard_ns)).count()));
             std::this_thread::sleep_for(300ms);
         }
         const auto used = usage_of_one(forwarderd).cpu - cpu;
-        const double share = (Clock::now() - begin) / std::chrono::duration<double>(3s);
-        out.forwarderd_cpu_ms = std::max(0.0, (Milliseconds(used).count() - share * Milliseconds(idle).count()) / times);
+        const double share = (Clock::now() - begin) / std::chrono::duration<double>(quiet);
+        out.forwarderd_cpu_ms =
+            std::max(0.0, (Milliseconds(used).count() - share * Milliseconds(idle).count()) / times);
         end = true;
         listener.join();
         for (unsigned i = 0; i < 500; ++i) {
@@ -274,7 +288,12 @@ class ByHand {
             const std::string before = pid_of(socket());
             const auto begin = Clock::now();
             again(before);
-            must(lab::wait_until([&] { const auto now = pid_of(socket()); return !now.empty() && now != before; }, 20s, 1ms),
+            must(lab::wait_until(
+                     [&] {
+                         const auto now = pid_of(socket());
+                         return !now.empty() && now != before;
+                     },
+                     20s, 1ms),
                  name + ": no reload");
             row.ready_ms.push_back(ms_since(begin));
             // As often as ours, which a command and a file's change precede.
@@ -314,8 +333,8 @@ std::string range(const std::vector<double>& values, const char* pattern = "%.0f
 }
 
 std::string reload_table(const std::vector<Row>& rows) {
-    Table table({"reloaded by", "servers", "reloads", "requests", "lost", "longest request, ms", "new process answers, ms",
-                 "of all, from the command on, ms"});
+    Table table({"reloaded by", "servers", "reloads", "requests", "lost", "longest request, ms",
+                 "new process answers, ms", "of all, from the command on, ms"});
     for (const Row& row : rows)
         table.add({row.name, std::to_string(row.servers), std::to_string(row.reloads), std::to_string(row.asked),
                    std::to_string(row.lost), format("%.0f", row.longest_ms), range(row.ready_ms), range(row.whole_ms)});
@@ -342,12 +361,12 @@ std::vector<Target> judge(const std::vector<Row>& rows, const std::vector<Change
             reloads += row.reloads;
         } else if (row.name == ways.front().second) {
             beside += (beside.empty() ? "HAProxy without hand-over of sockets: " : ", ") +
-                      format("%llu in %u reloads with %u servers", static_cast<unsigned long long>(row.lost), row.reloads,
-                             row.servers);
+                      format("%llu in %u reloads with %u servers", static_cast<unsigned long long>(row.lost),
+                             row.reloads, row.servers);
         }
     }
-    out.push_back({format("requests lost in %u reloads of HAProxy under load", reloads), "0", std::to_string(lost), beside,
-                   lost == 0});
+    out.push_back({format("requests lost in %u reloads of HAProxy under load", reloads), "0", std::to_string(lost),
+                   beside, lost == 0});
     for (const Change& one : changes) {
         const std::string with = format(" with %u servers", one.servers);
         out.push_back({"a verdict is in HAProxy, ms," + with, "<= 2", range(one.verdict_ms, "%.1f"),
@@ -362,18 +381,25 @@ std::string section(const std::vector<Row>& rows, const std::vector<Change>& cha
                     const std::vector<std::string>& notes) {
     std::string text = begin;
     for (const std::string& line : notes) text += "- " + line + "\n";
-    text += "\n" + reload_table(rows) +
-            format("\n%u clients ask without a pause over a connection for each request. *New process answers*: from the "
-                   "signal or command,\nof forwarderd from the new `haproxy.cfg` on, to the first answer of the new process at "
-                   "the runtime socket. *From the command on*:\n`lbcluster service set web timeouts.client=...` with its "
-                   "checks, the daemons that read the files, `haproxy -c`, and the reload.\n", clients) +
-            "\n### A change without a reload\n\n" + change_table(changes) +
-            "\nA server begins to refuse connections or to take them again. From the moment when healthd says so on its bus to "
-            "the one when\nHAProxy's `show servers state` shows it (asked all the time, which costs the same processor).\n"
-            "\nAgain, as root or with sudo: `" + command + "`; fewer: `" + command + " --reloads 10`.\n" +
-            "\n### Configurations of reloads\n\nWith two servers. What forwarderd gets, and the file of who reloads by hand "
-            "(`expose-fd listeners` only with `-x`):\n\n```\n" + services_yaml(0) + "```\n\n```\n" +
-            haproxy_cfg(0, Way::fork_with_sockets, 0) + "```\n";
+    text +=
+        "\n" + reload_table(rows) +
+        format(
+            "\n%u clients ask without a pause over a connection for each request. *New process answers*: from the "
+            "signal or command,\nof forwarderd from the new `haproxy.cfg` on, to the first answer of the new process "
+            "at "
+            "the runtime socket. *From the command on*:\n`lbcluster service set web timeouts.client=...` with its "
+            "checks, the daemons that read the files, `haproxy -c`, and the reload.\n",
+            clients) +
+        "\n### A change without a reload\n\n" + change_table(changes) +
+        "\nA server begins to refuse connections or to take them again. From the moment when healthd says so on its "
+        "bus to "
+        "the one when\nHAProxy's `show servers state` shows it (asked all the time, which costs the same processor).\n"
+        "\nAgain, as root or with sudo: `" +
+        command + "`; fewer: `" + command + " --reloads 10`.\n" +
+        "\n### Configurations of reloads\n\nWith two servers. What forwarderd gets, and the file of who reloads by "
+        "hand "
+        "(`expose-fd listeners` only with `-x`):\n\n```\n" +
+        services_yaml(0) + "```\n\n```\n" + haproxy_cfg(0, Way::fork_with_sockets, 0) + "```\n";
     for (const Row& row : rows)
         if (!row.failures.empty() && row.servers == 2)
             text += "\nOf the failures of `" + row.name + "`: " + row.failures.front() + ".\n";
@@ -396,17 +422,17 @@ int measure(unsigned reloads, unsigned many, bool quick, bool write) {
     const auto add = [&](Row row) {
         rows.push_back(std::move(row));
         const Row& last = rows.back();
-        say("  " + last.name + format(", %u servers: %llu of %llu lost, ready after ", last.servers,
-                                      static_cast<unsigned long long>(last.lost),
-                                      static_cast<unsigned long long>(last.asked)) +
+        say("  " + last.name +
+            format(", %u servers: %llu of %llu lost, ready after ", last.servers,
+                   static_cast<unsigned long long>(last.lost), static_cast<unsigned long long>(last.asked)) +
             range(last.ready_ms) + " ms\n");
     };
     for (const unsigned more : {0U, many}) {
-        const unsigned count = more == 0 ? reloads : std::max(3U, reloads / 5);
+        const unsigned count = more == 0 ? reloads : std::max(1U, reloads / 5);
         {
             Ours ours(lab, more);
             add(ours.reload(count));
-            changes.push_back(ours.change(quick ? 6 : 40, rs1));
+            changes.push_back(ours.change(quick ? 6 : 40, quick ? 1s : 5s, rs1));
             rs1.answer(200, "rs1");
         }
         lab.reset_addresses("lb1");

@@ -32,12 +32,12 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 constexpr const char* title = "## Replication: a change in force on the other node, beside scp and rsync";
 constexpr const char* command = "./dev bench replicate";
 constexpr const char* explanation = R"(
-A `cluster.yaml` in which one weight changes goes from lb1 to lb2 of the lab's network; all daemons run on both nodes, with
-the system's SSH servers. scp and rsync copy the same file between the same nodes, in turns with ours, each over a
-connection of its own and over one that ssh keeps (ControlMaster); lbcluster keeps its own always. They copy a file, and
-that is all; of ours, `config apply` has checked and stored it, the peer has checked it in full, stored it with fsync and
-has it in force in heartbeatd. "New file here" is the moment when the new `cluster.yaml` has its name on lb1, "read back"
-the one when lb1 knows that lb2 has it. Both nodes share this machine's processors.
+A `cluster.yaml` in which one weight changes goes from lb1 to lb2 of the lab's network; all daemons run on both nodes,
+with the system's SSH servers. scp and rsync copy the same file between the same nodes, in turns with ours, each over a
+connection of its own and over one that ssh keeps (ControlMaster); lbcluster keeps its own always. They copy a file,
+and that is all; of ours, `config apply` has checked and stored it, the peer has checked it in full, stored it with
+fsync and has it in force in heartbeatd. "New file here" is the moment when the new `cluster.yaml` has its name on lb1,
+"read back" the one when lb1 knows that lb2 has it. Both nodes share this machine's processors.
 
 Again, as root or with sudo: `./dev bench replicate`; `--bytes N`, `--rounds N`.
 )";
@@ -318,7 +318,8 @@ class Bench {
         };
         add("`config apply` begins - in force on the peer", 100, ours.whole, "");
         add("from node to node, checked, in force, read back", 20, ours.read_back,
-            bench::format("scp, connection kept: %.0f, rsync: %.0f", kept.at("scp").median(), kept.at("rsync").median()));
+            bench::format("scp, connection kept: %.0f, rsync: %.0f", kept.at("scp").median(),
+                          kept.at("rsync").median()));
     }
 
     const std::string whom = std::string(lab::Sshd::account) + "@10.77.0.12";

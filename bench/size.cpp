@@ -52,8 +52,8 @@ struct Results {
 std::string services_yaml(unsigned count) {
     std::string text = count == 0 ? "" : "virtual_services:\n";
     for (unsigned s = 0; s < count; ++s) {
-        text += "  - label: s" + std::to_string(s) + "\n    address: 10.77.0.200\n    ports: [" + std::to_string(10000 + s) +
-                "]\n    method: proxy\n    mode: http\n    real_servers:\n";
+        text += "  - label: s" + std::to_string(s) + "\n    address: 10.77.0.200\n    ports: [" +
+                std::to_string(10000 + s) + "]\n    method: proxy\n    mode: http\n    real_servers:\n";
         for (unsigned r = 0; r < 10; ++r)
             text += "      - {label: r" + std::to_string(r) + ", address: 10.77.0." + (r < 5 ? "21" : "22") +
                     ", port: " + std::to_string(server_port + r) + "}\n";
@@ -73,7 +73,8 @@ Idle idle_of(const std::string& who, const std::string& with, const std::string&
 }
 
 std::string line_of(const Idle& one) {
-    return "  " + one.who + ", " + one.with + ", " + one.node + format(": %.3f %%, %.1f MB\n", one.percent, one.memory_mb);
+    return "  " + one.who + ", " + one.with + ", " + one.node +
+           format(": %.3f %%, %.1f MB\n", one.percent, one.memory_mb);
 }
 
 void measure_ours(lab::Lab& lab, unsigned services, std::chrono::seconds time, Results& results) {
@@ -161,7 +162,8 @@ std::vector<Target> judge(const Results& results) {
     const auto of = [&](const std::string& who, const auto& figure) {
         double most = -1;
         for (const Idle& one : results.idle)
-            if (one.who == who && (one.with == "0 services" || one.with == "1 address")) most = std::max(most, figure(one));
+            if (one.who == who && (one.with == "0 services" || one.with == "1 address"))
+                most = std::max(most, figure(one));
         return most;
     };
     const auto percent = [](const Idle& one) { return one.percent; };
@@ -176,19 +178,20 @@ std::vector<Target> judge(const Results& results) {
         if (heart && keepalived >= 0)
             beside = format("keepalived 1 s: %.2f, 100 ms: %.2f, heartbeat 1/3 s: %.2f", keepalived,
                             of("keepalived, 100 ms", percent), of("heartbeat, 1/3 s", percent));
-        out.push_back({std::string(daemon) + " idle, % of a core", "<= 0.1", format("%.2f", share), beside, share <= 0.1});
+        out.push_back(
+            {std::string(daemon) + " idle, % of a core", "<= 0.1", format("%.2f", share), beside, share <= 0.1});
         out.push_back({std::string(daemon) + " idle, MB resident", "<= 15",
                        format("%.1f, its own %.1f", megabytes, of(daemon, [](const Idle& one) { return one.own_mb; })),
-                       heart && keepalived >= 0 ? format("keepalived %.1f, heartbeat %.1f", of("keepalived, 1 s", memory),
-                                                         of("heartbeat, 1/3 s", memory))
+                       heart && keepalived >= 0 ? format("keepalived %.1f, heartbeat %.1f",
+                                                         of("keepalived, 1 s", memory), of("heartbeat, 1/3 s", memory))
                                                 : "",
                        megabytes <= 15});
     }
     const double fast = of("lbcluster, 10/30 ms", percent);
     const double peer = of("keepalived, 10 ms", percent);
     if (fast >= 0 && peer >= 0)
-        out.push_back({"heartbeatd at 10/30 ms, two links, % of a core", "<= keepalived's at 10 ms", format("%.2f", fast),
-                       format("keepalived, 10 ms: %.2f", peer), fast <= peer});
+        out.push_back({"heartbeatd at 10/30 ms, two links, % of a core", "<= keepalived's at 10 ms",
+                       format("%.2f", fast), format("keepalived, 10 ms: %.2f", peer), fast <= peer});
     for (const Status& status : results.status)
         out.push_back({format("`lbcluster status` with %u services, ms", status.services), "<= 20",
                        format("%.1f", median(status.ms)), "", median(status.ms) <= 20});
@@ -198,17 +201,20 @@ std::vector<Target> judge(const Results& results) {
 std::string section(const Results& results, const std::string& begin, std::chrono::seconds time) {
     std::string text = begin;
     for (const std::string& line : results.failed) text += "- " + line + "\n";
-    text += "\n" + idle_table(results) +
-            format("\nOver %lld s, at default timers unless it says otherwise; processor: user and system, with the kernel's "
-                   "work on its packets.\nMemory: resident, processes added, what they share counted for each. A service here "
-                   "is one of layer 7 with ten servers, each checked\nas the defaults are.\n\n",
-                   static_cast<long long>(time.count()));
+    text +=
+        "\n" + idle_table(results) +
+        format(
+            "\nOver %lld s, at default timers unless it says otherwise; processor: user and system, with the kernel's "
+            "work on its packets.\nMemory: resident, processes added, what they share counted for each. A service here "
+            "is one of layer 7 with ten servers, each checked\nas the defaults are.\n\n",
+            static_cast<long long>(time.count()));
     for (const Status& status : results.status) {
         const auto [least, most] = std::minmax_element(status.ms.begin(), status.ms.end());
         text += format("`lbcluster status` with %u services: %.1f ms (%.1f to %.1f), process start included.\n",
                        status.services, median(status.ms), *least, *most);
     }
-    return text + "\nAgain, as root or with sudo: `" + command + "`; longer: `" + command + " --seconds 120`. The peers' configurations "
+    return text + "\nAgain, as root or with sudo: `" + command + "`; longer: `" + command +
+           " --seconds 120`. The peers' configurations "
            "are those of failover.\n";
 }
 

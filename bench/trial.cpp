@@ -120,13 +120,22 @@ std::string Trial::settle() {
 void Trial::strike_down(const std::string& node, Fault fault) {
     const bool service = fault == Fault::killed_service || fault == Fault::frozen_service || fault == Fault::gone;
     switch (fault) {
-    case Fault::gone: lab_.cut_off(node, true); break;
-    case Fault::cable: lab_.cable(node, "eth0", false); break;
-    case Fault::planned: contender_->hand_over(node); break;
-    case Fault::frozen_kernel:
-    case Fault::frozen_service: signal_all(node, SIGSTOP); break;
-    case Fault::killed_kernel:
-    case Fault::killed_service: break;
+        case Fault::gone:
+            lab_.cut_off(node, true);
+            break;
+        case Fault::cable:
+            lab_.cable(node, "eth0", false);
+            break;
+        case Fault::planned:
+            contender_->hand_over(node);
+            break;
+        case Fault::frozen_kernel:
+        case Fault::frozen_service:
+            signal_all(node, SIGSTOP);
+            break;
+        case Fault::killed_kernel:
+        case Fault::killed_service:
+            break;
     }
     if (service) contender_->service().set_powered(node, false);
     if (fault == Fault::killed_kernel || fault == Fault::killed_service || fault == Fault::gone) kill(node);
