@@ -40,6 +40,7 @@ struct Idle {
 struct Status {
     unsigned services = 0;
     std::vector<double> ms;
+    std::vector<double> start_ms;  // of a program of that size that has nothing to do: `lbcluster --version`
 };
 
 struct Results {
@@ -120,11 +121,15 @@ void measure_ours(lab::Lab& lab, unsigned services, std::chrono::seconds time, R
         results.idle.push_back(idle_of("HAProxy under forwarderd", with, what, rest_before, rest, time));
         say(line_of(results.idle.back()));
     }
-    Status status{services, {}};
-    for (int i = 0; i < 30; ++i) {
+    Status status{services, {}, {}};
+    const auto time_of = [&](const char* word) {
         const auto begin = lab::Clock::now();
-        if (!pair.cli("lb1", {"status"}).ok()) lab::fail("lbcluster status failed");
-        status.ms.push_back(Milliseconds(lab::Clock::now() - begin).count());
+        if (!pair.cli("lb1", {word}).ok()) lab::fail(std::string("lbcluster ") + word + " failed");
+        return Milliseconds(lab::Clock::now() - begin).count();
+    };
+    for (int i = 0; i < 30; ++i) {
+        status.ms.push_back(time_of("status"));
+        status.start_ms.push_back(time_of("--version"));
     }
     say(format("  lbcluster status, %u services: %.1f ms\n", services, median(status.ms)));
     results.status.push_back(status);
@@ -194,7 +199,8 @@ std::vector<Target> judge(const Results& results) {
                        format("%.2f", fast), format("keepalived, 10 ms: %.2f", peer), fast <= peer});
     for (const Status& status : results.status)
         out.push_back({format("`lbcluster status` with %u services, ms", status.services), "<= 20",
-                       format("%.1f", median(status.ms)), "", median(status.ms) <= 20});
+                       format("%.1f", median(status.ms)),
+                       format("`lbcluster --version`: %.1f", median(status.start_ms)), median(status.ms) <= 20});
     return out;
 }
 
