@@ -261,7 +261,8 @@ class LinuxHa : public Foreign {
         const std::string passive = lab::Pair::peer_of(active);
         return word(active, {"cl_status", "nodestatus", passive}) == "active" &&
                word(passive, {"cl_status", "nodestatus", active}) == "active" &&
-               word(active, {"cl_status", "rscstatus"}) == "all" && word(passive, {"cl_status", "rscstatus"}) == "none";
+               word(active, {"cl_status", "rscstatus"}) != "transition" &&
+               word(passive, {"cl_status", "rscstatus"}) != "transition";
     }
     bool add_address(const std::string& /*node*/) override { return false; }
     std::string log(const std::string& node) override {
