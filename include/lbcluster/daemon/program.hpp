@@ -16,8 +16,8 @@
 namespace lbcluster {
 
 struct Program {
-    std::string name;   // healthd
-    std::string about;  // a line
+    std::string name;  // healthd
+    std::string about;
     std::function<int(const config::Paths&)> check;
     std::function<int(const config::Paths&)> run;
     std::function<void()> before_threads = [] {};  // logging has one
