@@ -30,6 +30,7 @@ constexpr milliseconds answer_time{2000};
 constexpr milliseconds check_time{8000};
 constexpr milliseconds load_time{10000};
 constexpr milliseconds poll_pace{20};
+constexpr milliseconds moved_pace{50};
 constexpr milliseconds order_again_pace{2000};
 constexpr milliseconds back_off_max{10000};
 constexpr milliseconds try_again_pace{30000};
@@ -431,12 +432,13 @@ Haproxy::Outcome Haproxy::put_right() {
             if (moved && settled_) co_return co_await write_files();
             co_return Result<void>{};
         }
-        if (moves && tries > 0) {
+        if (moves && tries == tries_max) {
             spdlog::warn("HAProxy refuses another address, so it is loaded: {}", commands.front());
             must_load_ = true;
             kick();
             co_return Result<void>{};
         }
+        if (moves && tries > 0) co_await wait_for(moved_pace);  // HAProxy 3.3 and later show it a little later
         moved = moved || moves;
         if (tries == tries_max) co_return Error{"HAProxy does not do this: " + commands.front(), "", EIO};
         if (settled_ && tries == 0 && !only_ends_sessions(commands)) {

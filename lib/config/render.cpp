@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "lbcluster/base/utf8.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lib/config/mask.hpp"
 #include "lib/config/reflect.hpp"
@@ -95,6 +96,12 @@ std::vector<const pb::Message*> sorted_pairs(const pb::Message& message, const F
     return pairs;
 }
 
+// Control characters, the line breaks beyond ASCII (YAML 1.1, 5.4) and what is no character.
+bool is_not_for_a_line(std::uint32_t c) {
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe ||
+           c == 0xffff;
+}
+
 // Plain where every YAML reader takes it as the same text, else in double quotes.
 std::string yaml_quote(const std::string& text) {
     static const std::array<const char*, 12> words{"null", "Null", "NULL", "true", "false", "yes",
@@ -108,7 +115,10 @@ std::string yaml_quote(const std::string& text) {
                        std::none_of(words.begin(), words.end(), [&](const char* w) { return text == w; });
     if (plain) return text;
     std::string out = "\"";
-    for (const char c : text) {
+    for (std::size_t i = 0, size = 0; i < text.size(); i += size) {
+        const CodePoint point = decode_utf8(std::string_view(text).substr(i));
+        size = std::max<std::size_t>(point.size, 1);
+        const char c = text[i];
         if (c == '"' || c == '\\') {
             out += '\\';
             out += c;
@@ -116,12 +126,12 @@ std::string yaml_quote(const std::string& text) {
             out += "\\n";
         } else if (c == '\t') {
             out += "\\t";
-        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+        } else if (is_not_for_a_line(point.value)) {
             std::array<char, 8> escape{};
-            std::snprintf(escape.data(), escape.size(), "\\x%02x", static_cast<unsigned>(c));
+            std::snprintf(escape.data(), escape.size(), "\\u%04x", static_cast<unsigned>(point.value));
             out += escape.data();
         } else {
-            out += c;
+            out.append(text, i, size);
         }
     }
     return out + "\"";

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "lib/config/file_ops.hpp"
@@ -27,6 +28,9 @@ namespace {
 // IN_MODIFY: a file that is being rewritten in place is empty, or half there; the quiet time counts from its last byte.
 constexpr std::uint32_t events = IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |
                                  IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+// In the folder of the revisions: only the end of a change by our own tools, see Store::commit().
+constexpr std::uint32_t end_of_change = IN_DELETE | IN_ONLYDIR;
+constexpr const char* pending_name = "pending";
 
 std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -58,7 +62,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
     }
 
   private:
-    enum class Kind { config, files, keys, above };
+    enum class Kind { config, files, keys, above, revisions };
 
     void wait() {
         inotify_.async_wait(asio::posix::descriptor_base::wait_read,
@@ -102,6 +106,9 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
                 return name == "node.yaml" || name == "cluster.yaml" || name == "files";
             case Kind::keys:
                 return name == "heartbeat.key";
+            case Kind::revisions:
+                complete_ = complete_ || name == pending_name;
+                return name == pending_name;
         }
         return false;
     }
@@ -112,7 +119,9 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
         pending_ = true;
         // New folders must be watched at once, or what comes into them would be missed.
         watch_all();
-        timer_.expires_at(std::min(now + quiet_, first_change_ + 10 * quiet_));
+        // Who put a revision in force says when it is whole; nobody knows that of a hand with an editor.
+        if (std::exchange(complete_, false)) timer_.expires_at(now);
+        else timer_.expires_at(std::min(now + quiet_, first_change_ + 10 * quiet_));
         timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
             if (error || self->closed_ || !self->pending_) return;
             // The end of a wait that was prolonged when this call was on its way already.
@@ -132,6 +141,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
         std::map<int, Kind> before = std::move(watches_);
         watches_.clear();
         add(paths_.keys_dir(), Kind::keys);
+        add(paths_.revisions_dir(), Kind::revisions, end_of_change);
         std::string folder = paths_.config_dir;
         bool there = add(folder, Kind::config);
         while (!there && folder != "/" && folder != ".") {
@@ -170,9 +180,9 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
         }
     }
 
-    bool add(const std::string& folder, Kind kind) {
+    bool add(const std::string& folder, Kind kind, std::uint32_t mask = events) {
         if (watches_.size() >= folders_max) return false;
-        const int number = ::inotify_add_watch(inotify_.native_handle(), folder.c_str(), events);
+        const int number = ::inotify_add_watch(inotify_.native_handle(), folder.c_str(), mask);
         if (number < 0) return false;
         watches_[number] = kind;
         return true;
@@ -187,6 +197,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
     std::string awaited_;  // the name that must appear in the folder that is watched in CONFIG_DIR's place
     Clock::time_point first_change_;
     bool pending_ = false;
+    bool complete_ = false;  // what is pending is all there
     bool closed_ = false;
 };
 

@@ -1,71 +1,85 @@
 #include "lib/config/yaml_tree.hpp"
 
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/mark.h>
-#include <yaml-cpp/parser.h>
+#include <yaml.h>
 
 #include <algorithm>
-#include <exception>
-#include <istream>
+#include <array>
 #include <optional>
 #include <set>
-#include <streambuf>
+#include <utility>
 
 #include "lbcluster/base/utf8.hpp"
 
 namespace lbcluster::config {
 namespace {
 
-Position position_of(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
+Position position_of(const yaml_mark_t& mark) {
+    return {static_cast<int>(mark.line) + 1, static_cast<int>(mark.column) + 1};
+}
 
-// Ends the parsing from inside a callback; caught in parse_tree().
-struct Refused : std::exception {
-    Refused(const YAML::Mark& mark, std::string what, std::string how)
-        : position(position_of(mark)), message(std::move(what)), hint(std::move(how)) {}
-    Position position;
-    std::string message;
-    std::string hint;
+// One call of the library, freed whatever happens.
+struct Event {
+    Event() = default;
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    ~Event() { yaml_event_delete(&raw); }
+    yaml_event_t raw{};
 };
 
-class TreeBuilder : public YAML::EventHandler {
+class Parser {
+  public:
+    explicit Parser(std::string_view text) : made_(yaml_parser_initialize(&raw_) == 1) {
+        if (!made_) return;
+        yaml_parser_set_encoding(&raw_, YAML_UTF8_ENCODING);
+        yaml_parser_set_input_string(&raw_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+    }
+    Parser(const Parser&) = delete;
+    Parser& operator=(const Parser&) = delete;
+    ~Parser() {
+        if (made_) yaml_parser_delete(&raw_);
+    }
+    [[nodiscard]] bool next(Event& event) { return made_ && yaml_parser_parse(&raw_, &event.raw) == 1; }
+    [[nodiscard]] const yaml_parser_t& raw() const { return raw_; }
+
+  private:
+    yaml_parser_t raw_{};
+    bool made_;
+};
+
+std::string text_of(const yaml_char_t* text) { return text == nullptr ? "" : reinterpret_cast<const char*>(text); }
+
+bool is_null(const std::string& text) {
+    return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
+}
+
+class TreeBuilder {
   public:
     TreeBuilder(const std::string& file, Problems& problems) : file_(file), problems_(problems) {}
 
     YamlNode root;
 
-    void OnDocumentStart(const YAML::Mark& mark) override {
-        if (++documents_ > 1) {
-            throw Refused(mark, "a second YAML document starts here", "remove the line '---' and what follows it");
+    // False: the event was refused, a problem says why, and there is no tree.
+    bool take(const yaml_event_t& event) {
+        switch (event.type) {
+            case YAML_DOCUMENT_START_EVENT:
+                return ++documents_ == 1 ||
+                       refuse(event, "a second YAML document starts here", "remove the line '---' and what follows it");
+            case YAML_ALIAS_EVENT:
+                return refuse(event, "aliases (*name) are not supported", "write the value out");
+            case YAML_SCALAR_EVENT:
+                return has_no_tag(event, event.data.scalar.tag) && scalar(event);
+            case YAML_SEQUENCE_START_EVENT:
+                return has_no_tag(event, event.data.sequence_start.tag) && open(event, YamlNode::Kind::sequence);
+            case YAML_MAPPING_START_EVENT:
+                return has_no_tag(event, event.data.mapping_start.tag) && open(event, YamlNode::Kind::mapping);
+            case YAML_SEQUENCE_END_EVENT:
+            case YAML_MAPPING_END_EVENT:
+                close();
+                return true;
+            default:
+                return true;
         }
     }
-    void OnDocumentEnd() override {}
-    void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        leaf(mark, YamlNode::Kind::null, {}, false);
-    }
-    void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        throw Refused(mark, "aliases (*name) are not supported", "write the value out");
-    }
-    void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
-                  const std::string& value) override {
-        check_tag(mark, tag);
-        // yaml-cpp turns \_ and \N into single bytes.
-        if (!is_utf8(value))
-            throw Refused(mark, "an escape sequence that is not supported", "write the character itself");
-        leaf(mark, YamlNode::Kind::scalar, value, tag == "!");
-    }
-    void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
-                         YAML::EmitterStyle::value /*style*/) override {
-        check_tag(mark, tag);
-        open(mark, YamlNode::Kind::sequence);
-    }
-    void OnSequenceEnd() override { close(); }
-    void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
-                    YAML::EmitterStyle::value /*style*/) override {
-        check_tag(mark, tag);
-        open(mark, YamlNode::Kind::mapping);
-    }
-    void OnMapEnd() override { close(); }
 
   private:
     struct Level {
@@ -76,25 +90,34 @@ class TreeBuilder : public YAML::EventHandler {
         YamlNode::Entry entry;
     };
 
-    static void check_tag(const YAML::Mark& mark, const std::string& tag) {
-        // "?" plain, "!" quoted, "" none: what stands there without a written tag.
-        if (!tag.empty() && tag != "?" && tag != "!") {
-            throw Refused(mark, "tags (" + printable(tag) + ") are not supported", "remove the tag");
-        }
+    bool refuse(const yaml_event_t& event, std::string what, std::string how) {
+        const Position position = position_of(event.start_mark);
+        problems_.push_back({file_, position.line, position.column, std::move(what), std::move(how)});
+        return false;
     }
 
-    void open(const YAML::Mark& mark, YamlNode::Kind kind) {
+    bool has_no_tag(const yaml_event_t& event, const yaml_char_t* tag) {
+        if (tag == nullptr) return true;
+        return refuse(event, "tags (" + printable(text_of(tag)) + ") are not supported", "remove the tag");
+    }
+
+    bool is_key() const {
+        return !levels_.empty() && levels_.back().node.kind == YamlNode::Kind::mapping && !levels_.back().key_pending;
+    }
+
+    bool open(const yaml_event_t& event, YamlNode::Kind kind) {
         if (levels_.size() >= static_cast<std::size_t>(depth_max)) {
-            throw Refused(mark, "nested deeper than " + std::to_string(depth_max) + " levels", "");
+            return refuse(event, "nested deeper than " + std::to_string(depth_max) + " levels", "");
         }
-        if (!levels_.empty() && levels_.back().node.kind == YamlNode::Kind::mapping && !levels_.back().key_pending) {
-            throw Refused(mark, "a key must be a word, not a list or a mapping",
+        if (is_key()) {
+            return refuse(event, "a key must be a word, not a list or a mapping",
                           "is there a '{' or '[' where a value in quotes was meant?");
         }
         Level level;
         level.node.kind = kind;
-        level.node.position = position_of(mark);
+        level.node.position = position_of(event.start_mark);
         levels_.push_back(std::move(level));
+        return true;
     }
 
     void close() {
@@ -103,25 +126,30 @@ class TreeBuilder : public YAML::EventHandler {
         place(std::move(node));
     }
 
-    void leaf(const YAML::Mark& mark, YamlNode::Kind kind, const std::string& text, bool quoted) {
-        if (!levels_.empty() && levels_.back().node.kind == YamlNode::Kind::mapping && !levels_.back().key_pending) {
-            key(mark, kind == YamlNode::Kind::null ? "null" : text);
-            return;
+    bool scalar(const yaml_event_t& event) {
+        const auto& read = event.data.scalar;
+        std::string text(reinterpret_cast<const char*>(read.value), read.length);
+        const bool quoted = read.style != YAML_PLAIN_SCALAR_STYLE;
+        const Position position = position_of(event.start_mark);
+        if (is_key()) {
+            key(position, !quoted && is_null(text) ? "null" : text);
+            return true;
         }
         YamlNode node;
-        node.kind = kind;
-        node.position = position_of(mark);
-        node.text = text;
+        node.kind = !quoted && is_null(text) ? YamlNode::Kind::null : YamlNode::Kind::scalar;
+        node.position = position;
+        if (node.kind == YamlNode::Kind::scalar) node.text = std::move(text);
         node.quoted = quoted;
         place(std::move(node));
+        return true;
     }
 
-    void key(const YAML::Mark& mark, const std::string& text) {
+    void key(const Position& position, const std::string& text) {
         Level& level = levels_.back();
         level.key_pending = true;
         level.duplicate = !level.keys.insert(text).second;
         level.entry.key = text;
-        level.entry.position = position_of(mark);
+        level.entry.position = position;
         if (!level.duplicate || problems_.size() >= problems_max) return;
         int first_line = 0;
         for (const auto& entry : level.node.entries) {
@@ -144,7 +172,7 @@ class TreeBuilder : public YAML::EventHandler {
         }
         level.key_pending = false;
         if (level.duplicate) return;
-        // An absent value carries the mark of something else in yaml-cpp; the key is what the reader looks for.
+        // An absent value stands nowhere; the key is what the reader looks for.
         if (node.kind == YamlNode::Kind::null) node.position = level.entry.position;
         level.entry.value = std::move(node);
         level.node.entries.push_back(std::move(level.entry));
@@ -157,7 +185,7 @@ class TreeBuilder : public YAML::EventHandler {
     int documents_ = 0;
 };
 
-// yaml-cpp guesses encodings and takes odd bytes silently; we take UTF-8 text and nothing else.
+// We take UTF-8 text and nothing else, and say where something else stands.
 bool check_bytes(std::string_view text, const std::string& file, Problems& problems) {
     int line = 1;
     std::size_t line_start = 0;
@@ -171,9 +199,14 @@ bool check_bytes(std::string_view text, const std::string& file, Problems& probl
         if ((c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f) {
             return refuse("a control character", "remove it");
         }
-        const std::size_t length = decode_utf8(text.substr(i)).size;
-        if (length == 0) return refuse("not UTF-8 text", "save the file as UTF-8");
-        i += length;
+        const CodePoint point = decode_utf8(text.substr(i));
+        if (point.size == 0) return refuse("not UTF-8 text", "save the file as UTF-8");
+        // YAML 1.1, 5.1; of these only NEL is text.
+        if ((point.value >= 0x80 && point.value < 0xa0 && point.value != 0x85) || point.value == 0xfffe ||
+            point.value == 0xffff) {
+            return refuse("a control character", "remove it");
+        }
+        i += point.size;
         if (c == '\n') {
             ++line;
             line_start = i;
@@ -182,20 +215,53 @@ bool check_bytes(std::string_view text, const std::string& file, Problems& probl
     return true;
 }
 
-// What to do about a syntax error: yaml-cpp says what it missed, not what was written.
-std::string syntax_hint(std::string_view text, const YAML::Mark& mark, const std::string& message) {
-    if (mark.is_null() || mark.pos < 0 || static_cast<std::size_t>(mark.pos) > text.size()) return {};
-    const std::size_t at = static_cast<std::size_t>(mark.pos);
-    const std::size_t start = at == 0 ? 0 : text.rfind('\n', at - 1) + 1;  // npos + 1 is 0
-    for (std::size_t i = start; i < text.size() && (text[i] == ' ' || text[i] == '\t'); ++i) {
-        if (text[i] == '\t') return "indent with spaces, not with tabs";
+std::string_view line_of(std::string_view text, std::size_t number) {
+    for (; number > 0; --number) {
+        const std::size_t end = text.find('\n');
+        if (end == std::string_view::npos) return {};
+        text.remove_prefix(end + 1);
     }
-    if (message.find("end of map not found") != std::string::npos) return "is the indentation of this line right?";
-    if (message.find("flow not found") != std::string::npos) return "is a closing ']' or '}' missing?";
-    if (message.find("illegal map value") != std::string::npos) {
-        return "put text with ': ' in it into quotes, and check the indentation";
+    return text.substr(0, text.find('\n'));
+}
+
+// What to do about a syntax error: the library says what it missed, not what was written.
+std::string syntax_hint(std::string_view line, const std::string& message) {
+    const std::string_view indentation = line.substr(0, line.find_first_not_of(" \t"));
+    if (indentation.find('\t') != std::string_view::npos) return "indent with spaces, not with tabs";
+    struct Hint {
+        std::string_view words;
+        const char* hint;
+    };
+    static constexpr std::array hints{
+        Hint{"expected ',' or", "is a closing ']' or '}' missing?"},
+        Hint{"expected node content", "text that begins with ':' or ',' needs quotes between brackets"},
+        Hint{"mapping values are not allowed",
+             "put text with ': ' in it into quotes; look at the indentation, and for a ':' missing in the line above"},
+        Hint{"expected key", "is the indentation of this line right?"},
+        Hint{"block sequence entries", "is the indentation of this line right?"},
+        Hint{"expected '-'", "is the indentation of this line right?"},
+        Hint{"could not find expected ':'", "is a ':' missing after this key?"},
+        Hint{"cannot start any token", "put text that begins with this character into quotes"},
+        Hint{"unexpected end of stream", "is a closing quote missing?"},
+        Hint{"escape character", "in double quotes a backslash is written \\\\; single quotes take it as it is"}};
+    for (const Hint& one : hints) {
+        if (message.find(one.words) != std::string::npos) return one.hint;
     }
     return {};
+}
+
+Problem syntax_problem(std::string_view text, const std::string& file, const yaml_parser_t& parser) {
+    if (parser.error == YAML_MEMORY_ERROR) return {file, 0, 0, "not enough memory to read the file", ""};
+    const std::string message = parser.problem == nullptr ? "cannot be read" : parser.problem;
+    if (parser.error == YAML_READER_ERROR) return {file, 0, 0, "YAML syntax: " + message, ""};
+    const Position position = position_of(parser.problem_mark);
+    std::string since;
+    if (parser.context != nullptr && parser.context_mark.line < parser.problem_mark.line) {
+        since =
+            std::string(", ") + parser.context + " that begins in line " + std::to_string(parser.context_mark.line + 1);
+    }
+    return {file, position.line, position.column, "YAML syntax: " + message + since,
+            syntax_hint(line_of(text, parser.problem_mark.line), message)};
 }
 
 bool same_values(const YamlNode& a, const YamlNode& b) {
@@ -206,15 +272,6 @@ bool same_values(const YamlNode& a, const YamlNode& b) {
                           return x.key == y.key && same_values(x.value, y.value);
                       });
 }
-
-// A read-only stream over memory that is not copied.
-class ViewBuffer : public std::streambuf {
-  public:
-    explicit ViewBuffer(std::string_view text) {
-        char* begin = const_cast<char*>(text.data());  // never written: no put area
-        setg(begin, begin, begin + text.size());
-    }
-};
 
 }  // namespace
 
@@ -241,29 +298,24 @@ bool parse_tree(std::string_view text, const std::string& file, YamlNode& root, 
     }
     if (!check_bytes(text, file, problems)) return false;
     TreeBuilder builder(file, problems);
+    Parser parser(text);
     bool whole = false;
-    try {
-        ViewBuffer buffer(text);
-        std::istream stream(&buffer);
-        YAML::Parser parser(stream);
-        while (parser.HandleNextDocument(builder)) {
+    for (bool going = true; going && !whole;) {
+        Event event;
+        if (!parser.next(event)) {
+            problems.push_back(syntax_problem(text, file, parser.raw()));
+            going = false;
+        } else {
+            going = builder.take(event.raw);
+            whole = going && event.raw.type == YAML_STREAM_END_EVENT;
         }
-        whole = true;
-    } catch (const Refused& refused) {
-        problems.push_back({file, refused.position.line, refused.position.column, refused.message, refused.hint});
-    } catch (const YAML::Exception& error) {
-        const Position position = error.mark.is_null() ? Position{} : position_of(error.mark);
-        problems.push_back({file, position.line, position.column, "YAML syntax: " + printable(error.msg),
-                            syntax_hint(text, error.mark, error.msg)});
-    } catch (const std::exception& error) {
-        problems.push_back({file, 0, 0, "YAML syntax: " + printable(error.what()), ""});
     }
     root = std::move(builder.root);
     return whole;
 }
 
-// A '#' begins a comment exactly if the document is the same without the rest of its line: so yaml-cpp decides, whose
-// tokens nobody can ask for.
+// A '#' begins a comment exactly if the document is the same without the rest of its line: so the parser decides, which
+// tells nobody of comments.
 bool has_comments(std::string_view text) {
     constexpr int tries_max = 100;  // '#' in values; beyond that, rather a warning too much
     const auto tree_of = [](std::string_view part) {

@@ -1,5 +1,5 @@
-// A YAML document as a bounded tree with positions, built from yaml-cpp's events. No exception leaves, duplicate keys
-// and aliases are refused here. Private to the configuration library.
+// A YAML document as a bounded tree with positions, built from libyaml's events. Duplicate keys and aliases are refused
+// here. Private to the configuration library.
 #pragma once
 
 #include <string>

@@ -2,7 +2,7 @@
 // message or field there needs no line here. All of it is pure; no file is touched.
 //
 // Reading is bounded (text_bytes_max, depth, problems, items) and reports every problem with its place. YAML 1.2
-// as yaml-cpp reads it, without aliases, tags and several documents in one file: a configuration has no use for
+// as libyaml reads it, without aliases, tags and several documents in one file: a configuration has no use for
 // them, and without aliases there are no alias bombs. Duplicate keys are refused.
 #pragma once
 

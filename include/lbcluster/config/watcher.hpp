@@ -24,7 +24,8 @@ class Watcher {
   public:
     static constexpr std::size_t folders_max = 64;
 
-    // The callback comes `quiet` after the last change of a burst, at the latest 10 x `quiet` after the first.
+    // The callback comes `quiet` after the last change of a burst, at the latest 10 x `quiet` after the first; at once
+    // when one of the functions of store.hpp has put something in force.
     Watcher(boost::asio::io_context& io, const Paths& paths, std::function<void()> on_change,
             std::chrono::milliseconds quiet = std::chrono::milliseconds(50));
     ~Watcher();  // no callback comes after it

@@ -102,11 +102,15 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"TwoDocuments", "{}\n---\n{}\n",
                 "cluster.yaml:2:1: a second YAML document starts here; remove the line '---' and what follows it\n"},
         Mistake{"OpenList", "heartbeat:\n  ping_nodes: [10.0.0.1\n",
-                "cluster.yaml:3:1: YAML syntax: end of sequence flow not found; is a closing ']' or '}' missing?\n"},
+                "cluster.yaml:3:1: YAML syntax: did not find expected ',' or ']', while parsing a flow sequence that "
+                "begins in line 2; is a closing ']' or '}' missing?\n"},
         Mistake{"Tab", "heartbeat:\n\tport: 1\n",
-                "cluster.yaml:2:6: YAML syntax: illegal map value; indent with spaces, not with tabs\n"},
-        Mistake{"Indentation", "heartbeat:\n  port: 1\n profile: lan\n",
-                "cluster.yaml:3:2: YAML syntax: end of map not found; is the indentation of this line right?\n"},
+                "cluster.yaml:2:1: YAML syntax: found character that cannot start any token; indent with spaces, not "
+                "with tabs\n"},
+        Mistake{
+            "Indentation", "heartbeat:\n  port: 1\n profile: lan\n",
+            "cluster.yaml:3:2: YAML syntax: did not find expected key, while parsing a block mapping that begins in "
+            "line 1; is the indentation of this line right?\n"},
         Mistake{"Nul", std::string("heartbeat:\n  por\0t: 1\n", 22),
                 "cluster.yaml:2:6: a NUL byte; the file is damaged or not a text file\n"},
         Mistake{"Latin1", "floating_ips: [] # gr\xfc\xdf\n",
@@ -115,8 +119,29 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Control", "# \x1b[31m\n", "cluster.yaml:1:3: a control character; remove it\n"},
         Mistake{"EscapedControl", "floating_ips:\n  - {address: 10.0.0.1, note: \"a\\x07\"}\n",
                 "cluster.yaml:2:31: floating_ips[0].note: 'a?' has a control character in it; remove it\n"},
-        Mistake{"EscapeThatIsNoText", "floating_ips:\n  - {address: 10.0.0.1, note: \"a\\_\"}\n",
-                "cluster.yaml:2:31: an escape sequence that is not supported; write the character itself\n"},
+        Mistake{"EscapeThatIsNoText", "floating_ips:\n  - {address: 10.0.0.1, note: \"a\\q\"}\n",
+                "cluster.yaml:2:33: YAML syntax: found unknown escape character; in double quotes a backslash is "
+                "written \\\\; single quotes take it as it is\n"},
+        Mistake{"FlowColon", "floating_ips:\n  - {address: ::1, note: a}\n",
+                "cluster.yaml:2:15: YAML syntax: did not find expected node content; text that begins with ':' or ',' "
+                "needs quotes between brackets\n"},
+        Mistake{"OpenQuote", "floating_ips:\n  - {address: \"10.0.0.1}\n",
+                "cluster.yaml:3:1: YAML syntax: found unexpected end of stream, while scanning a quoted scalar that "
+                "begins in line 2; is a closing quote missing?\n"},
+        Mistake{"NoColon", "heartbeat:\n  port\n  profile: lan\n",
+                "cluster.yaml:3:10: YAML syntax: mapping values are not allowed in this context; put text with ': ' in "
+                "it into quotes; look at the indentation, and for a ':' missing in the line above\n"},
+        Mistake{"Twice", "heartbeat: profile: lan\n",
+                "cluster.yaml:1:19: YAML syntax: mapping values are not allowed in this context; put text with ': ' in "
+                "it into quotes; look at the indentation, and for a ':' missing in the line above\n"},
+        Mistake{"ListInMapping", "floating_ips:\n- {address: 10.0.0.1}\nheartbeat: x\n- y\n",
+                "cluster.yaml:4:1: YAML syntax: did not find expected key, while parsing a block mapping that begins "
+                "in line 1; is the indentation of this line right?\n"},
+        Mistake{
+            "OddCharacter", "heartbeat: @x\n",
+            "cluster.yaml:1:12: YAML syntax: found character that cannot start any token; put text that begins with "
+            "this character into quotes\n"},
+        Mistake{"C1", "heartbeat: \xc2\x80\n", "cluster.yaml:1:12: a control character; remove it\n"},
         Mistake{"KeyIsAList", "? [a]\n: 1\n",
                 "cluster.yaml:1:3: a key must be a word, not a list or a mapping; is there a '{' or '[' where a value "
                 "in quotes was meant?\n"},

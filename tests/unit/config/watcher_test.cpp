@@ -51,6 +51,21 @@ class WatcherTest : public testing::Test {
     int calls_ = 0;
 };
 
+TEST_F(WatcherTest, RE5WhatIsPutInForceAsAWholeIsToldAtOnce) {
+    fs::create_directories(paths_.config_dir);
+    fs::create_directories(paths_.revisions_dir());
+    put(paths_.node_file(), "node: lb1\n");
+    put(paths_.cluster_file(), "{}\n");
+    // By waiting for quiet it would come never.
+    Watcher watcher(io_, paths_, [this] { ++calls_; }, 1h);
+    ASSERT_TRUE(watcher.start());
+    const std::string text = "heartbeat: {port: 6700}\n";
+    ASSERT_TRUE(apply(paths_, text, "new.yaml", std::nullopt, Change{"test", "first"}));
+    EXPECT_TRUE(noticed());
+    put(paths_.cluster_file(), "by hand");
+    EXPECT_FALSE(noticed(100ms));
+}
+
 TEST_F(WatcherTest, RE5NoticesEveryWayToChangeAFile) {
     fs::create_directories(paths_.config_dir);
     put(paths_.cluster_file(), "{}");
