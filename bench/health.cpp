@@ -6,14 +6,12 @@
 // Needs root; everything happens in namespaces of its own and ends with them. `./dev bench health` installs, builds and
 // runs it. Exit codes: 0 measured, 1 failed, 2 usage.
 #include <sys/resource.h>
-#include <sys/utsname.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
 #include <thread>
 
+#include "bench/page.hpp"
 #include "bench/peers.hpp"
 #include "bench/report.hpp"
 #include "bench/targets.hpp"
@@ -26,6 +24,8 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
+constexpr const char* title = "## Health checks";
+constexpr const char* command = "./dev bench health";
 const std::vector<std::string> all_checks{"connect", "http"};
 const std::vector<std::string> peers_known{"healthd", "haproxy", "keepalived"};
 
@@ -155,38 +155,6 @@ class Trial {
     const Plan plan_;
 };
 
-// What stands after `key` in the first line that begins with it.
-std::string value_in(const std::string& path, const std::string& key) {
-    constexpr const char* around = "\t :=\"";
-    std::ifstream file(path);
-    for (std::string line; std::getline(file, line);) {
-        const std::size_t begin = line.find_first_not_of(around, key.size());
-        if (line.starts_with(key) && begin != std::string::npos)
-            return line.substr(begin, line.find_last_not_of(around) + 1 - begin);
-    }
-    return "unknown";
-}
-
-std::string load_average() { return lab::read_file("/proc/loadavg").substr(0, 4); }
-
-std::string machine() {
-    utsname system{};
-    ::uname(&system);
-    const long memory_kib = std::atol(value_in("/proc/meminfo", "MemTotal").c_str());
-    return std::to_string(std::thread::hardware_concurrency()) + " cores " + value_in("/proc/cpuinfo", "model name") +
-           ", " + std::to_string((memory_kib + 524288) / 1048576) + " GiB, Linux " + system.release + ", " +
-           value_in("/etc/os-release", "PRETTY_NAME") + "; load before the run " + load_average();
-}
-
-std::string today() {
-    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-    std::tm utc{};
-    ::gmtime_r(&now, &utc);
-    std::array<char, 32> text{};
-    std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &utc);
-    return text.data();
-}
-
 void raise_descriptor_limit() {
     rlimit files{};
     ::getrlimit(RLIMIT_NOFILE, &files);
@@ -194,20 +162,64 @@ void raise_descriptor_limit() {
     ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
-void say(const std::string& text) {
-    std::fputs(text.c_str(), stdout);
-    std::fflush(stdout);
-}
-
 // By its word on the command line: its name in small letters.
 bool chosen(const std::vector<std::string>& list, const std::string& name) {
     return std::find(list.begin(), list.end(), lower(name)) != list.end();
 }
 
+const Row* row_of(const std::vector<Row>& rows, const std::string& peer, Kind kind, std::size_t targets) {
+    for (const Row& row : rows)
+        if (row.peer == peer && row.plan.kind == kind && row.plan.targets == targets) return &row;
+    return nullptr;
+}
+
+double cpu_of(const Row& row) {
+    return std::chrono::duration<double, std::milli>(row.usage.cpu).count() * 1000 /
+           std::max<double>(1, static_cast<double>(row.spread.checks));
+}
+
+// What targets.md demands of as many servers as were measured.
+std::vector<Target> judge(const std::vector<Row>& rows) {
+    struct Demand {
+        Kind kind;
+        std::size_t targets;
+        double cpu_ms;
+    };
+    std::vector<Target> out;
+    for (const Demand& demand :
+         {Demand{Kind::connect, 1000, 50}, {Kind::connect, 5000, 36}, {Kind::http, 1000, 85}, {Kind::http, 5000, 70}}) {
+        const Row* ours = row_of(rows, "healthd", demand.kind, demand.targets);
+        if (ours == nullptr) continue;
+        const std::string what = format("%zu %s checks: ", demand.targets, word_of(demand.kind).c_str());
+        std::vector<std::string> beside(3);
+        for (const char* name : {"HAProxy", "keepalived"}) {
+            const Row* peer = row_of(rows, name, demand.kind, demand.targets);
+            if (peer == nullptr) continue;
+            const std::vector<std::string> figures{
+                format("%.0f", cpu_of(*peer)), format("%.0f MB", static_cast<double>(peer->usage.resident_kib) / 1024),
+                format("%zu", peer->spread.most)};
+            for (std::size_t i = 0; i < beside.size(); ++i)
+                beside[i] += (beside[i].empty() ? "" : ", ") + (name + (" " + figures[i]));
+        }
+        out.push_back({what + "CPU ms per 1000", format("%.0f", demand.cpu_ms), format("%.1f", cpu_of(*ours)),
+                       beside[0], cpu_of(*ours) <= demand.cpu_ms});
+        if (demand.targets != 5000) continue;
+        const double memory_mb = static_cast<double>(ours->usage.resident_kib) / 1024;
+        out.push_back({what + "memory", "30 MB", format("%.1f MB", memory_mb), beside[1], memory_mb <= 30});
+        out.push_back(
+            {what + "most in one 10 ms", "75", format("%zu", ours->spread.most), beside[2], ours->spread.most <= 75});
+    }
+    if (const Row* ours = row_of(rows, "healthd", Kind::connect, 10000)) {
+        const double share = std::chrono::duration<double>(ours->usage.cpu) / ours->length * 100;
+        out.push_back({"10000 connect checks: of a core", "45 %", format("%.1f %%", share), "", share <= 45});
+    }
+    return out;
+}
+
 int measure(const Options& options) {
     raise_descriptor_limit();
-    Report report{today(), machine(), {}, {}, {}};
-    say(report.machine + "\n");
+    Report report{opening(title, command), {}, {}, {}};
+    say(machine() + "\n");
     std::vector<std::unique_ptr<Peer>> peers;
     for (auto& peer : all_peers()) {
         if (!chosen(options.peers, peer->name())) continue;
@@ -238,7 +250,9 @@ int measure(const Options& options) {
         }
     }
     say("\n" + histograms(report.rows));
-    if (options.write) write_section(LBCLUSTER_SOURCE_DIR "/docs/benchmarks.md", section(report, peers));
+    const std::vector<Target> verdicts = judge(report.rows);
+    say(targets_text(command, verdicts));
+    if (options.write) write_section(title, section(report, peers), command, verdicts);
     // healthd is ours: a comparison without it has failed.
     return chosen(given_up, "healthd") || report.rows.empty() ? 1 : 0;
 }

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/page.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "tests/lab/pair.hpp"
 #include "tests/lab/sshd.hpp"
@@ -27,6 +28,19 @@ using namespace std::chrono_literals;
 // The wall clock, as the times of files are the kernel's.
 using Wall = std::chrono::system_clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
+
+constexpr const char* title = "## Replication: a change in force on the other node, beside scp and rsync";
+constexpr const char* command = "./dev bench replicate";
+constexpr const char* explanation = R"(
+A `cluster.yaml` in which one weight changes goes from lb1 to lb2 of the lab's network; all daemons run on both nodes,
+with the system's SSH servers. scp and rsync copy the same file between the same nodes, in turns with ours, each over a
+connection of its own and over one that ssh keeps (ControlMaster); lbcluster keeps its own always. They copy a file,
+and that is all; of ours, `config apply` has checked and stored it, the peer has checked it in full, stored it with
+fsync and has it in force in heartbeatd. "New file here" is the moment when the new `cluster.yaml` has its name on lb1,
+"read back" the one when lb1 knows that lb2 has it. Both nodes share this machine's processors.
+
+Again, as root or with sudo: `./dev bench replicate`; `--bytes N`, `--rounds N`.
+)";
 
 double ms_between(Wall::time_point begin, Wall::time_point end) { return Milliseconds(end - begin).count(); }
 
@@ -143,7 +157,7 @@ class Bench {
             lab::fail("the pair does not replicate: " + state() + pair_.log("lb1"));
         make_copier();
     }
-    int measure(unsigned rounds, std::size_t bytes_min) {
+    void measure(unsigned rounds, std::size_t bytes_min) {
         Follower here(socket("lb1", "heartbeatd"), "config", in_force);
         Follower heard(socket("lb1", "replicatord"), "replication", of_peer);
         Follower there(socket("lb2", "heartbeatd"), "config", in_force);
@@ -173,7 +187,14 @@ class Bench {
                 kept[program].ms.push_back(times[std::string(program) + "+"]);
             }
         }
-        print(bytes, rounds, ours, fresh, kept);
+        judge(bytes, ours, kept);
+        const std::string text = text_of(bytes, rounds, ours, fresh, kept);
+        bench::say(text + "\n");
+        text_ += "\n" + text;
+    }
+    int report(bool write, const std::string& begin) const {
+        bench::say(bench::targets_text(command, targets_));
+        if (write) bench::write_section(title, begin + text_ + explanation, command, targets_);
         return 0;
     }
 
@@ -262,31 +283,43 @@ class Bench {
         return path;
     }
 
-    static void print(std::size_t bytes, unsigned rounds, const Ours& ours, const std::map<std::string, Times>& fresh,
-                      const std::map<std::string, Times>& kept) {
+    static std::string text_of(std::size_t bytes, unsigned rounds, const Ours& ours,
+                               const std::map<std::string, Times>& fresh, const std::map<std::string, Times>& kept) {
+        using bench::format;
         const double whole = ours.whole.median();
         const double alone = ours.alone.median();
-        std::printf("cluster.yaml of %zu bytes, %u times in turns, ms\n\n", bytes, rounds);
-        std::printf("| lbcluster, which keeps its connection             | median | slowest |\n");
-        std::printf("|---------------------------------------------------|--------|---------|\n");
-        const auto line = [](const char* what, const Times& times) {
-            std::printf("| %-49s | %6.1f | %7.1f |\n", what, times.median(), times.slowest());
+        bench::Table mine({"lbcluster, which keeps its connection", "median", "slowest"});
+        const auto line = [&](const char* what, const Times& times) {
+            mine.add({what, format("%.1f", times.median()), format("%.1f", times.slowest())});
         };
         line("`config apply` begins - in force on the peer", ours.whole);
         line("... - in force in the peer's forwarderd", ours.forwarder);
         line("`config apply` has ended - in force on the peer", ours.rest);
         line("new file here - in force on the peer", ours.alone);
         line("new file here - read back from the peer", ours.read_back);
-        std::printf(
-            "\n| copies the file, no more       | median | slowest | of `config apply`'s | of new file - in force |\n");
-        std::printf(
-            "|--------------------------------|--------|---------|---------------------|------------------------|\n");
+        bench::Table others(
+            {"copies the file, no more", "median", "slowest", "of `config apply`'s", "of new file - in force"});
         const auto peer = [&](const std::string& what, const Times& times) {
-            std::printf("| %-30s | %6.1f | %7.1f | %17.1f x | %20.1f x |\n", what.c_str(), times.median(),
-                        times.slowest(), times.median() / whole, times.median() / alone);
+            others.add({what, format("%.1f", times.median()), format("%.1f", times.slowest()),
+                        format("%.1f x", times.median() / whole), format("%.1f x", times.median() / alone)});
         };
         for (const auto& [program, times] : fresh) peer(program, times);
         for (const auto& [program, times] : kept) peer(program + ", connection kept", times);
+        return format("`cluster.yaml` of %zu bytes, %u times in turns, ms:\n\n", bytes, rounds) + mine.text() + "\n" +
+               others.text();
+    }
+
+    void judge(std::size_t bytes, const Ours& ours, const std::map<std::string, Times>& kept) {
+        const std::string size = bench::format("%.0f KB", static_cast<double>(bytes) / 1000);
+        const auto add = [&](const std::string& what, double limit_ms, const Times& times, const std::string& beside) {
+            targets_.push_back({"replication of " + size + ", ms: " + what, bench::format("<= %.0f", limit_ms),
+                                bench::format("%.0f (slowest %.0f)", times.median(), times.slowest()), beside,
+                                times.median() <= limit_ms});
+        };
+        add("`config apply` begins - in force on the peer", 100, ours.whole, "");
+        add("from node to node, checked, in force, read back", 20, ours.read_back,
+            bench::format("scp, connection kept: %.0f, rsync: %.0f", kept.at("scp").median(),
+                          kept.at("rsync").median()));
     }
 
     const std::string whom = std::string(lab::Sshd::account) + "@10.77.0.12";
@@ -296,6 +329,8 @@ class Bench {
     lab::Pair pair_{lab_, std::string(folder) + "/pair"};
     std::map<std::string, std::unique_ptr<lab::Sshd>> sshd_;
     std::unique_ptr<lab::Daemon> master_;  // the connection that scp and rsync share
+    std::string text_;                     // of the section
+    std::vector<bench::Target> targets_;
 };
 
 }  // namespace
@@ -304,11 +339,25 @@ class Bench {
 int main(int argc, char** argv) {
     CLI::App app{"bench_replicate - how fast a change is in force on the other node"};
     unsigned rounds = 20;
-    std::size_t bytes = 50'000;
+    std::vector<std::size_t> sizes;
     bool quick = false;
-    app.add_option("--bytes", bytes, "of cluster.yaml, at least (default: 50000)")->check(CLI::Range(1, 1'000'000));
+    bool write = false;
+    app.add_option("--bytes", sizes, "of cluster.yaml, at least (default: 50000, then 1500)")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1'000'000));
     app.add_option("--rounds", rounds, "how often (default: 20)")->check(CLI::Range(1, 1000));
     app.add_flag("--quick", quick, "three times: does it work at all?");
-    CLI11_PARSE(app, argc, argv);
-    return lbcluster::lab::run_isolated([&] { return lbcluster::Bench().measure(quick ? 3 : rounds, bytes); });
+    app.add_flag("--write", write, "write docs/benchmarks.md");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    if (sizes.empty()) sizes = {50'000, 1500};
+    return lbcluster::lab::run_isolated([&] {
+        const std::string begin = lbcluster::bench::opening(lbcluster::title, lbcluster::command);
+        lbcluster::Bench bench;
+        for (const std::size_t bytes : sizes) bench.measure(quick ? 3 : rounds, bytes);
+        return bench.report(write, begin);
+    });
 }

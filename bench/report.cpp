@@ -1,16 +1,13 @@
 #include "bench/report.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstdarg>
-#include <cstdio>
-#include <fstream>
+
+#include "bench/page.hpp"
 
 namespace lbcluster::bench {
 
 namespace {
 
-constexpr const char* title = "## Health checks";
 constexpr unsigned bar_max = 24;
 constexpr const char* explanation = R"(
 Everybody checks each server once a second, waits a second, and calls it down after three failures in a row: fall x
@@ -29,15 +26,6 @@ Checks are counted where they arrive: each SYN, with the kernel's time, on the s
 two network namespaces. One thread there answers for all of them; it shares the machine with the peer.
 
 )";
-
-[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
-    std::array<char, 512> text{};
-    va_list arguments;
-    va_start(arguments, pattern);
-    std::vsnprintf(text.data(), text.size(), pattern, arguments);
-    va_end(arguments);
-    return text.data();
-}
 
 double seconds_of(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 
@@ -172,8 +160,7 @@ std::string histograms(const std::vector<Row>& rows) {
 }
 
 std::string section(const Report& report, const std::vector<std::unique_ptr<Peer>>& peers) {
-    std::string text = std::string(title) + "\n\nWritten by `./dev bench health --write` on " + report.date +
-                       ".\n\n- " + report.machine + "\n";
+    std::string text = report.opening;
     for (const std::string& version : report.versions) text += "- " + version + "\n";
     for (const std::string& absent : report.absent) text += "- " + absent + "\n";
     text += "\n" + heading();
@@ -194,16 +181,6 @@ std::string section(const Report& report, const std::vector<std::unique_ptr<Peer
                    lower(word_of(row.plan.kind)).c_str(), row.plan.targets, static_cast<long long>(row.length.count()));
     }
     return text + "```\n\n" + configurations(peers);
-}
-
-void write_section(const std::string& path, const std::string& text) {
-    std::string page = lab::read_file(path);
-    if (page.empty()) page = "# Measurements\n\nMade beside others on the same machine, at the same time of day.\n\n";
-    const std::size_t begin = std::min(page.find(title), page.size());
-    const std::size_t next = page.find("\n## ", begin);
-    const std::string rest = next == std::string::npos ? "" : page.substr(next);
-    std::ofstream file(path, std::ios::trunc);
-    if (!(file << page.substr(0, begin) << text << rest << std::flush)) lab::fail("cannot write " + path);
 }
 
 }  // namespace lbcluster::bench

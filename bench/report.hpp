@@ -29,8 +29,7 @@ struct Row {
 };
 
 struct Report {
-    std::string date;
-    std::string machine;  // one line each
+    std::string opening;
     std::vector<std::string> versions;
     std::vector<std::string> absent;  // peers that do not run here, and why
     std::vector<Row> rows;
@@ -43,7 +42,5 @@ std::vector<std::string> oddities(const Row& row);  // what must be known to jud
 std::string histograms(const std::vector<Row>& rows);
 // The section of docs/benchmarks.md.
 std::string section(const Report& report, const std::vector<std::unique_ptr<Peer>>& peers);
-// Puts it into the page, in place of the one that was there.
-void write_section(const std::string& path, const std::string& text);
 
 }  // namespace lbcluster::bench

@@ -10,10 +10,10 @@ namespace lbcluster::bench {
 
 namespace {
 
-std::size_t resident_kib(const std::string& folder) {
+std::size_t memory_kib(const std::string& folder, const std::string& key) {
     std::ifstream status(folder + "/status");
     for (std::string line; std::getline(status, line);) {
-        if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
+        if (line.starts_with(key)) return std::stoul(line.substr(key.size()));
     }
     return 0;
 }
@@ -28,14 +28,19 @@ std::chrono::nanoseconds cpu_time(pid_t pid) {
 
 }  // namespace
 
-Usage usage_of(pid_t pid) {
+Usage usage_of_one(pid_t pid) {
     const std::string folder = "/proc/" + std::to_string(pid);
-    Usage sum{cpu_time(pid), resident_kib(folder), 1};
-    std::ifstream list(folder + "/task/" + std::to_string(pid) + "/children");
+    return {cpu_time(pid), memory_kib(folder, "VmRSS:"), memory_kib(folder, "RssAnon:"), 1};
+}
+
+Usage usage_of(pid_t pid) {
+    Usage sum = usage_of_one(pid);
+    std::ifstream list("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
     for (pid_t child = 0; list >> child;) {
         const Usage more = usage_of(child);
         sum.cpu += more.cpu;
         sum.resident_kib += more.resident_kib;
+        sum.own_kib += more.own_kib;
         sum.processes += more.processes;
     }
     return sum;

@@ -47,6 +47,26 @@ std::string_view code_word(int exit_code) {
     }
 }
 
+std::string_view meaning_of(ExitCode exit_code) {
+    switch (exit_code) {
+        case exit_done:
+            return "Done";
+        case exit_failed:
+            return "Failed; check and diagnose: something is wrong";
+        case exit_usage:
+            return "Usage: the command line is not understood";
+        case exit_invalid:
+            return "The configuration is not valid";
+        case exit_unreachable:
+            return "A daemon is not reachable";
+        case exit_refused:
+            return "Refused: the wrong node, a conflict, or no permission";
+        case exit_timed_out:
+            return "Not done in time";
+    }
+    return "";
+}
+
 int fail(Context& context, int exit_code, const Error& error) {
     context.exit_code = exit_code;
     if (context.json) {

@@ -37,6 +37,9 @@ struct Context {
 // The stable word of an exit code: failed, usage, invalid, unreachable, refused, timeout.
 std::string_view code_word(int exit_code);
 
+// What it means, for the manual.
+std::string_view meaning_of(ExitCode exit_code);
+
 // Prints the error as the caller asked for it, sets context.exit_code and returns it.
 int fail(Context& context, int exit_code, const Error& error);
 

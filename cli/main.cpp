@@ -13,8 +13,11 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "complete.hpp"
 #include "context.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "lbcluster/reference/completion.hpp"
+#include "lbcluster/reference/manual.hpp"
 #include "peer_shell.hpp"
 
 namespace lbcluster::cli {
@@ -71,6 +74,31 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& mistake) {
             near.empty() ? "it has " + list : "did you mean '" + near + "'?", 0};
 }
 
+reference::Manual manual() {
+    reference::Manual out;
+    out.section = 1;
+    out.description = {
+        "Shows and changes a load balancer, or a pair of them, of which one is active. Options of the program may "
+        "stand "
+        "before or after the command.",
+        "Results go to stdout, errors to stderr: what is wrong, why, and what to do. With --json both go to stdout as "
+        "JSON; an error is {\"error\": {\"code\", \"message\", \"hint\"}}.",
+        "What changes the configuration is done on the active node; the other one refuses it."};
+    for (const ExitCode code :
+         {exit_done, exit_failed, exit_usage, exit_invalid, exit_unreachable, exit_refused, exit_timed_out}) {
+        out.exits.push_back({code, std::string(meaning_of(code))});
+    }
+    out.files = {{"/etc/lbcluster/node.yaml", "This node's configuration"},
+                 {"/etc/lbcluster/cluster.yaml", "The configuration of both nodes"},
+                 {"/etc/lbcluster/files", "What goes with it: certificates, the fallback page, lines for HAProxy"},
+                 {"/run/lbcluster", "The daemons' sockets"},
+                 {"/var/lib/lbcluster", "Keys, revisions and history"}};
+    out.see_also = {
+        "lbcluster-sim(1)", "lbcluster-node.yaml(5)", "lbcluster-cluster.yaml(5)", "forwarderd(8)", "healthd(8)",
+        "heartbeatd(8)",    "replicatord(8)"};
+    return out;
+}
+
 int run(int argc, char** argv) {
     Context context;
     context.color = stdout_wants_color();
@@ -94,6 +122,11 @@ int run(int argc, char** argv) {
     register_key(app, context);
     register_replica(app, context);
     register_simulate(app, context);
+    if (reference::print_reference(app, manual(), argc, argv)) return exit_done;
+    if (std::vector<std::string> words; reference::asks_to_complete(argc, argv, words)) {
+        complete(app, context, words);
+        return exit_done;
+    }
     try {
         app.parse(argc, argv);
         if (app.get_subcommands().empty()) {  // not require_subcommand(): it would hide the name of an unknown verb

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "context.hpp"
+#include "simulate.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -29,9 +29,9 @@ std::string own_folder() {
     return whole.substr(0, whole.rfind('/') + 1);
 }
 
-// Returns only if it could not be started.
-int run(Context& context, std::vector<std::string> arguments) {
-    if (context.json) arguments.emplace_back("--json");
+}  // namespace
+
+Error exec_simulator(const Context& context, std::vector<std::string> arguments) {
     // What it looks at unless it is told otherwise.
     ::setenv("LBCLUSTER_CONFIG_DIR", context.paths.config_dir.c_str(), 1);
     const std::string beside = own_folder() + simulator;
@@ -42,15 +42,11 @@ int run(Context& context, std::vector<std::string> arguments) {
     else ::execvp(simulator, argv.data());
     const int code = errno;
     if (code == ENOENT) {
-        return fail(
-            context, exit_failed,
-            {"the network simulator is not installed: there is no 'lbcluster-sim' beside this program or in PATH",
-             "install it, or build lbcluster where libns3-dev is installed", code});
+        return {"the network simulator is not installed: there is no 'lbcluster-sim' beside this program or in PATH",
+                "install it, or build lbcluster where libns3-dev is installed", code};
     }
-    return fail(context, exit_failed, {std::string("cannot start lbcluster-sim: ") + std::strerror(code), "", code});
+    return {std::string("cannot start lbcluster-sim: ") + std::strerror(code), "", code};
 }
-
-}  // namespace
 
 void register_simulate(CLI::App& app, Context& context) {
     CLI::App* verb = app.add_subcommand("simulate", "What this configuration does when things break: the simulator");
@@ -59,7 +55,11 @@ void register_simulate(CLI::App& app, Context& context) {
     verb->set_help_flag();
     verb->prefix_command();
     verb->allow_extras();
-    verb->callback([verb, &context] { context.exit_code = run(context, verb->remaining()); });
+    verb->callback([verb, &context] {
+        std::vector<std::string> arguments = verb->remaining();
+        if (context.json) arguments.emplace_back("--json");
+        fail(context, exit_failed, exec_simulator(context, std::move(arguments)));
+    });
 }
 
 }  // namespace lbcluster::cli

@@ -8,11 +8,29 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "lbcluster/reference/completion.hpp"
+#include "lbcluster/reference/manual.hpp"
 #include "sim/commands.hpp"
 
 namespace lbcluster::sim {
 namespace {
+
+reference::Manual manual() {
+    reference::Manual out;
+    out.section = 1;
+    out.description = {
+        "Runs the election that the nodes run, in a simulated network and in simulated time, through scenarios of "
+        "faults "
+        "that a file gives or a seed draws. 'lbcluster simulate' calls it."};
+    out.exits = {{exit_done, "All held"},
+                 {exit_failed, "An expectation or an invariant did not"},
+                 {exit_usage, "Usage: the command line is not understood"},
+                 {exit_invalid, "A scenario, or a configuration in it, is not valid"}};
+    out.see_also = {"lbcluster(1)", "heartbeatd(8)"};
+    return out;
+}
 
 int run(int argc, char** argv) {
     int exit_code = exit_done;
@@ -22,6 +40,13 @@ int run(int argc, char** argv) {
     register_run(app, exit_code);
     register_swarm(app, exit_code);
     register_explore(app, exit_code);
+    if (reference::print_reference(app, manual(), argc, argv)) return exit_done;
+    if (std::vector<std::string> words; reference::asks_to_complete(argc, argv, words)) {
+        const auto found = reference::complete(reference::command_of(app), words,
+                                               [](const auto&) { return std::vector<reference::Candidate>{}; });
+        std::fputs(reference::completion_text(found).c_str(), stdout);
+        return exit_done;
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked) {  // --help, --version

@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "lbcluster/config/load.hpp"
+#include "lbcluster/reference/manual.hpp"
 
 namespace lbcluster {
 
@@ -24,16 +25,40 @@ void cannot_start(const Error& error, const std::function<void()>& before_wait) 
     ::sleep(1);
 }
 
+namespace {
+
+reference::Manual manual_of(const Program& program) {
+    reference::Manual out;
+    out.section = 8;
+    out.description = {
+        "Stays in the foreground and logs to stderr, in the journal's format under systemd. Says to "
+        "systemd when it is ready, and that it is alive.",
+        "SIGTERM and SIGINT end it in order; SIGHUP makes it read the configuration again, which it also "
+        "does by itself when a file changes."};
+    out.exits = {{0, "Ended in order, or --check found nothing wrong"},
+                 {1, "Failed"},
+                 {2, "Usage: the command line is not understood"},
+                 {3, "The configuration is not valid"}};
+    out.files = {{"/etc/lbcluster/node.yaml, /etc/lbcluster/cluster.yaml", "Configuration"},
+                 {"/run/lbcluster/" + program.name + ".sock", "What lbcluster(1) and the other daemons ask"},
+                 {"/var/lib/lbcluster", "Keys, revisions and history"}};
+    out.see_also = {"lbcluster(1)", "lbcluster-node.yaml(5)", "lbcluster-cluster.yaml(5)"};
+    return out;
+}
+
+}  // namespace
+
 int run_program(const Program& program, int argc, char** argv) {
     try {
-        CLI::App app{program.name + " - " + program.about};
+        CLI::App app{program.about, program.name};
         config::Paths paths = config::Paths::from_environment();
         bool check_only = false;
-        app.add_option("--config-dir", paths.config_dir, "configuration")->capture_default_str();
-        app.add_option("--run-dir", paths.run_dir, "sockets")->capture_default_str();
-        app.add_option("--state-dir", paths.state_dir, "keys, revisions, history")->capture_default_str();
-        app.add_flag("--check", check_only, "check the configuration and end");
+        app.add_option("--config-dir", paths.config_dir, "Folder of node.yaml and cluster.yaml")->capture_default_str();
+        app.add_option("--run-dir", paths.run_dir, "Folder of the daemons' sockets")->capture_default_str();
+        app.add_option("--state-dir", paths.state_dir, "Folder of keys, revisions and history")->capture_default_str();
+        app.add_flag("--check", check_only, "Check the configuration and end");
         app.set_version_flag("--version", program.name + " " + LBCLUSTER_VERSION);
+        if (reference::print_reference(app, manual_of(program), argc, argv)) return 0;
         try {
             app.parse(argc, argv);
         } catch (const CLI::ParseError& error) {

@@ -116,12 +116,14 @@ int up(const std::string& home, const std::string& given) {
         ::dup2(null, 0);
         ::dup2(log, 1);
         ::dup2(log, 2);
+        // Looked up before: what is isolated mounts a /proc of its own.
+        const std::string began = start_time(::getpid());
         ::_exit(run_isolated([&] { return standing_lab(folder, ready[1]); },
                              [&](pid_t inner) {
                                  ::close(ready[1]);
                                  write_file(home + "/standing", std::to_string(::getpid()) + " " +
-                                                                    std::to_string(inner) + " " +
-                                                                    start_time(::getpid()) + "\n" + folder + "\n");
+                                                                    std::to_string(inner) + " " + began + "\n" +
+                                                                    folder + "\n");
                              }));
     }
     ::close(ready[1]);
@@ -130,7 +132,11 @@ int up(const std::string& home, const std::string& given) {
         std::fprintf(stderr, "labctl: the lab did not come up: %s", read_file(folder + "/lab.log").c_str());
         return 1;
     }
-    if (!wait_until([&] { return find_standing(home).has_value(); }, 5s)) return 1;
+    if (!wait_until([&] { return find_standing(home).has_value(); }, 5s)) {
+        ::kill(outer, SIGKILL);
+        std::fprintf(stderr, "labctl: the lab came up, and is not to be found\n");
+        return 1;
+    }
     std::printf(
         "The lab stands: lb1 lb2 client rs1 rs2 gw (and obs, relay, switch). Folders: %s/lb1 and %s/lb2\n"
         "  ./dev lab exec lb1 -- lbcluster status\n"

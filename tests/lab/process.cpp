@@ -118,6 +118,8 @@ void Namespace::start_processes() {
     if (init_ == 0) {
         // Only what is safe after a fork of a process with threads. Ignoring SIGCHLD reaps orphans.
         std::signal(SIGCHLD, SIG_IGN);
+        // What the lab has open is not kept open by a host: sockets would hold their ports.
+        ::close_range(3, ~0U, 0);
         while (true) ::pause();
     }
     const std::string own = "/proc/" + std::to_string(init_) + "/ns/pid";

@@ -425,7 +425,7 @@ TEST_F(Guides, Papercut) {
     rs1.answer(200, "rs1");
     rs2.answer(503, "rs2");  // the application server that waits
     for (const std::string host : {"rs1", "rs2"}) {
-        for (const std::uint16_t port : {9192, 9193, 445, 53, 9163, 9164})
+        for (const std::uint16_t port : {9192, 9193, 445, 53, 9163, 9164, 9173, 9175})
             Backend::redirect(lab_.host(host), port, port, 9191);
     }
     serve("papercut-l7.yaml",
@@ -434,8 +434,8 @@ TEST_F(Guides, Papercut) {
            {"172.24.11.37", "10.77.0.22"},
            {"172.24.11.39", "10.77.0.21"},
            {"172.24.11.40", "10.77.0.22"}},
-          3);
-    for (const std::string port : {"9191", "9192", "9193"}) {
+          4);
+    for (const std::string port : {"9191", "9192", "9193", "9173", "9175"}) {
         for (int i = 0; i < 4; ++i) EXPECT_EQ(ask("10.77.0.210", port), "rs1");
     }
     for (const std::string port : {"445", "53", "9163", "9164"}) {

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,21 +107,7 @@ class Proxy : public PairTest {
     }
     // What the node's HAProxy answers at its runtime socket.
     std::string ask_haproxy(const std::string& node, const std::string& command) {
-        const std::string path = pair().run_dir(node) + "/haproxy.sock";
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        path.copy(address.sun_path, sizeof address.sun_path - 1);
-        const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        std::string out;
-        if (fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-            const std::string line = command + "\n";
-            ::send(fd, line.data(), line.size(), MSG_NOSIGNAL);
-            std::array<char, 4096> buffer{};
-            for (ssize_t n = 0; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;)
-                out.append(buffer.data(), static_cast<std::size_t>(n));
-        }
-        ::close(fd);
-        return out;
+        return ask_unix(pair().run_dir(node) + "/haproxy.sock", command);
     }
     double haproxy_pid(const std::string& node = "lb1") {
         return pair().status(node)["forwarding"]["proxy"]["pid"].number();

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,6 +85,23 @@ Answer ask_http(const Namespace& client, const std::string& address, std::uint16
                 Nanoseconds limit) {
     Answer out;
     client.run([&] { out = ask(address, port, more, limit); });
+    return out;
+}
+
+std::string ask_unix(const std::string& path, const std::string& line) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    std::string out;
+    if (fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+        const std::string text = line + "\n";
+        ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+        std::array<char, 4096> buffer{};
+        for (ssize_t n = 0; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;)
+            out.append(buffer.data(), static_cast<std::size_t>(n));
+    }
+    ::close(fd);
     return out;
 }
 

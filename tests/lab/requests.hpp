@@ -24,6 +24,9 @@ struct Answer {
 Answer ask_http(const Namespace& client, const std::string& address, std::uint16_t port, const std::string& more = "",
                 Nanoseconds limit = 5s);
 
+// One line to a Unix socket, and what comes until the other end closes; empty when nobody is there.
+std::string ask_unix(const std::string& path, const std::string& line);
+
 struct RequestReport {
     std::uint64_t asked = 0;
     std::uint64_t failed = 0;                       // anything but 200
