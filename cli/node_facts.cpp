@@ -15,7 +15,8 @@
 
 #include "capture.hpp"
 #include "diagnose_probes.hpp"
-#include "lbcluster/bus/client.hpp"
+#include "lbcluster/bus/request.hpp"
+#include "lbcluster/config/schema.hpp"
 
 namespace lbcluster::cli {
 namespace {
