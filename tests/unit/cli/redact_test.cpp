@@ -31,7 +31,7 @@ TEST(Redact, ValuesOfAConfigurationAreKnownEverywhere) {
            "    address: 10.0.0.1\n"
            "    ports: [80]\n"
            "    headers: [{name: X-Api-Key, value: topsecret1}, {name: X-Plain, value: visible1}]\n"
-           "    check: {type: negotiate, protocol: http, request: /a?Authorization=requestkey&x=1,\n"
+           "    check: {type: negotiate, protocol: http, request: '/a?Authorization=requestkey&x=1',\n"
            "            headers: {X-Token: headertoken}, password: \"a\\\"quoted\"}\n");
     for (const char* secret : {"hunter22", "topsecret1", "requestkey", "headertoken", "a\"quoted", "a\\\"quoted"}) {
         EXPECT_EQ(redactor.known(std::string("said ") + secret + "."), "said ***.") << secret;
