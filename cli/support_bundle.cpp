@@ -254,6 +254,11 @@ class Bundle {
             return;
         }
         const std::string folder = "/proc/" + std::to_string(*pid);
+        const auto name_there = tail_of(folder + "/comm", 64);
+        if (!name_there || *name_there != daemon + "\n") {  // in a container /proc may be another one's
+            missing_.push_back({"daemons/" + daemon, "process " + std::to_string(*pid) + " is not it in /proc"});
+            return;
+        }
         for (const char* name : {"status", "limits", "sched", "cmdline"}) {
             file("daemons/" + daemon + "-" + name + ".txt", folder + "/" + name);
         }

@@ -89,16 +89,16 @@ TEST_F(Bundle, HasEverythingButTheSecrets) {
         names.insert(name);
         EXPECT_EQ(secrets_.found_in(text), std::set<std::string>{}) << "in " << name;
     }
-    EXPECT_THAT(names,
-                IsSupersetOf({"lbcluster/status.json", "lbcluster/config-check.txt", "lbcluster/diagnose.txt",
-                              "lbcluster/config-diff.txt", "config/cluster.yaml", "config/node.yaml",
-                              "node/addresses.txt", "node/nftables.txt", "daemons/heartbeatd-status.txt",
-                              "haproxy/haproxy.cfg", "haproxy/show-stat.txt", "state/events.jsonl", "missing.txt"}));
+    EXPECT_THAT(names, IsSupersetOf({"lbcluster/status.json", "lbcluster/config-check.txt", "lbcluster/diagnose.txt",
+                                     "lbcluster/config-diff.txt", "config/cluster.yaml", "config/node.yaml",
+                                     "node/addresses.txt", "node/nftables.txt", "haproxy/haproxy.cfg",
+                                     "haproxy/show-stat.txt", "state/events.jsonl", "missing.txt"}));
     EXPECT_EQ(Json::parse(files.at("lbcluster/status.json"))["node"]["name"].text(), "lb1");
     EXPECT_THAT(files.at("config/cluster.yaml"), HasSubstr("password: ***"));
     EXPECT_THAT(files.at("haproxy/haproxy.cfg"), HasSubstr("auth ***"));
     EXPECT_THAT(files.at("haproxy/show-stat.txt"), HasSubstr("page"));
-    EXPECT_THAT(files.at("daemons/heartbeatd-status.txt"), HasSubstr("heartbeatd"));
+    // The lab's hosts have processes of their own, but not a /proc of their own.
+    EXPECT_THAT(files.at("missing.txt"), HasSubstr("daemons/heartbeatd: process "));
     // The search would find them: there they are.
     EXPECT_FALSE(secrets_.found_in(read_file(rendered)).empty());
     EXPECT_FALSE(secrets_.found_in(read_file(pair().config_dir("lb1") + "/cluster.yaml")).empty());
