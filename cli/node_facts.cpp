@@ -48,14 +48,8 @@ void take_node(const bus::NodeStatus& node, NodeFacts& out) {
         out.paths.push_back({link.name(), link.kind(), link.state(), link.error()});
     }
     for (const bus::PingNodeStatus& one : node.ping_nodes()) {
-        if (!one.reachable()) out.silent_ping_nodes.push_back(one.address());
-    }
-    for (const bus::InterfaceStatus& one : node.interfaces()) {
-        if (!one.present()) out.missing_interfaces.push_back(one.name());
-        else if (!one.carrier()) out.dead_interfaces.push_back(one.name());
-    }
-    for (const bus::FloatingIpStatus& one : node.floating_ips()) {
-        if (!one.error().empty()) out.failed_floats.emplace_back(one.address(), one.error());
+        if (one.reachable()) out.any_ping_node_answers = true;
+        else out.silent_ping_nodes.push_back(one.address());
     }
 }
 

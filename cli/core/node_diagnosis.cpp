@@ -24,14 +24,10 @@ class Judge {
             add("config", Severity::warning, problem, "lbcluster config check");
         }
         paths();
-        interfaces();
         for (const std::string& node : facts_.silent_ping_nodes) {
+            if (!facts_.any_ping_node_answers) break;
             add("ping-node-silent", Severity::warning, "ping node " + node + " does not answer",
                 "ping -c 3 " + node + "\nheartbeat.ping_nodes should name machines that always answer");
-        }
-        for (const auto& [address, error] : facts_.failed_floats) {
-            add("floating-ip-failed", Severity::alarm, "floating IP " + address + ": " + error,
-                "ip address show\nlbcluster floating-ip list");
         }
         files();
         certificates();
@@ -80,17 +76,6 @@ class Judge {
                     (path.state == "one-way" ? ": the peer is heard, and does not hear this node" : "") +
                     (path.error.empty() ? "" : ": " + path.error),
                 action);
-        }
-    }
-
-    void interfaces() {
-        for (const std::string& name : facts_.missing_interfaces) {
-            add("interface-missing", Severity::alarm, "there is no interface " + name,
-                "ip link\nnode.yaml: interfaces and links name what is there");
-        }
-        for (const std::string& name : facts_.dead_interfaces) {
-            add("interface-down", Severity::alarm, "interface " + name + " has no carrier",
-                "ip link set " + name + " up\nthe cable and the switch's port");
         }
     }
 

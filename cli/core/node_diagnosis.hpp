@@ -30,10 +30,8 @@ struct NodeFacts {
     std::uint16_t port = 6694;          // of the heartbeat
     std::vector<PathFacts> paths;
     std::vector<std::string> silent_ping_nodes;
-    std::vector<std::string> missing_interfaces;
-    std::vector<std::string> dead_interfaces;                        // no carrier
-    std::vector<std::pair<std::string, std::string>> failed_floats;  // floating IP, error
-    std::vector<std::pair<std::string, std::string>> versions;       // daemon, version; others than this program's
+    bool any_ping_node_answers = false;                         // else an alarm says it
+    std::vector<std::pair<std::string, std::string>> versions;  // daemon, version; others than this program's
     std::string own_version;
     std::vector<CertificateFacts> certificates;
     std::vector<std::pair<std::string, std::uint32_t>> open_keys;  // files that others may read, mode
