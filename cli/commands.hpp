@@ -27,6 +27,7 @@ void register_arp_fix(CLI::App& app, Context& context);
 void register_floating_ip(CLI::App& app, Context& context);
 void register_sync(CLI::App& app, Context& context);
 void register_replica(CLI::App& app, Context& context);
+void register_support_bundle(CLI::App& app, Context& context);
 void register_simulate(CLI::App& app, Context& context);
 
 }  // namespace lbcluster::cli

@@ -14,6 +14,7 @@
 #include "diagnose_facts.hpp"
 #include "layer4_view.hpp"
 #include "lbcluster/config/services.hpp"
+#include "node_facts.hpp"
 #include "page.hpp"
 #include "service_view.hpp"
 
@@ -62,8 +63,10 @@ void run(Context& context, const std::string& label) {
             return;
         }
     }
-    const Gathered gathered = gather(context, *loaded, label.empty() ? std::nullopt : std::optional(label));
-    const std::vector<Finding> findings = judge(gathered.facts);
+    Gathered gathered = gather(context, *loaded, label.empty() ? std::nullopt : std::optional(label));
+    std::vector<Finding> findings;
+    if (label.empty()) findings = judge_node(gather_node(context, *loaded, gathered.not_examined));
+    for (Finding& finding : judge(gathered.facts)) findings.push_back(std::move(finding));
     if (std::any_of(findings.begin(), findings.end(),
                     [](const Finding& one) { return one.severity != Severity::info; }))
         context.exit_code = exit_failed;
@@ -77,7 +80,8 @@ void run(Context& context, const std::string& label) {
 
 void register_diagnose(CLI::App& app, Context& context) {
     auto label = std::make_shared<std::string>();
-    auto* command = app.add_subcommand("diagnose", "What is wrong with services of layer 4, and what to do about it");
+    auto* command =
+        app.add_subcommand("diagnose", "What is wrong with this node and its services, and what to do about it");
     command->add_option("SERVICE", *label, "Label of the virtual service; default: all of them, and this node");
     command->footer(
         "Run it as root on the active node: then it also asks who answers for the virtual addresses, and whether the\n"

@@ -121,6 +121,7 @@ int run(int argc, char** argv) {
     register_sync(app, context);
     register_key(app, context);
     register_replica(app, context);
+    register_support_bundle(app, context);
     register_simulate(app, context);
     if (reference::print_reference(app, manual(), argc, argv)) return exit_done;
     if (std::vector<std::string> words; reference::asks_to_complete(argc, argv, words)) {

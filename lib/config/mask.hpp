@@ -1,4 +1,5 @@
-// What must not be shown: values whose name says that they are secret. Pure. Private to the configuration library.
+// What must not be shown: values whose name says that they are secret. Pure. Private to the configuration library and the support
+// bundle.
 #pragma once
 
 #include <string>
