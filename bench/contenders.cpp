@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
@@ -92,7 +93,7 @@ std::optional<std::int64_t> nanoseconds_of(const std::string& time) {
     const char* rest = ::strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
     if (rest == nullptr) return std::nullopt;
     return static_cast<std::int64_t>(::timegm(&parts)) * 1'000'000'000 +
-           static_cast<std::int64_t>(std::strtod(rest, nullptr) * 1e3 + 0.5) * 1'000'000;
+           std::llround(std::strtod(rest, nullptr) * 1e3) * 1'000'000;
 }
 
 // ---- ours ----
