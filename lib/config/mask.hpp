@@ -1,5 +1,5 @@
-// What must not be shown: values whose name says that they are secret. Pure. Private to the configuration library and the support
-// bundle.
+// What must not be shown: values whose name says that they are secret. Pure. Private to the configuration library and
+// the support bundle.
 #pragma once
 
 #include <string>
