@@ -46,7 +46,7 @@ bed "$@"
 held() { holds 10.9.0.50/32 && holds fd09::50/128; }
 none_held() { ! ip -br addr show dev eth0 | grep -qE "10\.9\.0\.5[0-9]/32|fd09::50/128"; }
 told() { lbcluster events | grep -q "$1"; }
-adopted_again() { [ "$(lbcluster events | grep -c 'still here after a restart')" -ge 3 ]; }
+adopted() { [ "$(lbcluster events | grep -c 'still here after a restart')" -ge "$1" ]; }
 
 until_true "heartbeatd says that it is ready" systemctl -q is-active heartbeatd
 until_true "it holds the floating IPs" held
@@ -58,18 +58,19 @@ grep -qE '^VmLck:\s+[1-9]' "/proc/$pid/status" || fail "its memory is not locked
 lbcluster status | grep -qE 'not-realtime|memory-not-locked' && fail "it misses a privilege"
 kill -9 "$pid"
 until_true "killed, it is started again" another "$pid"
-until_true "and adopts" told "still here after a restart"
+until_true "and adopts" adopted 1
 held || fail "the addresses did not stay"
 pid=$(shown heartbeatd MainPID)
 lbcluster heartbeat restart >/dev/null
 until_true "a restart by command" told "restart asked for"
+until_true "after which it adopts, too" adopted 2
 [ "$(shown heartbeatd MainPID)" = "$pid" ] || fail "it became another process for systemd"
 # A restart by systemd, as an upgrade does it: another process, and the addresses are there in every moment.
 ip monitor address >/run/addresses &
 monitor=$!
 systemctl restart heartbeatd
 until_true "a restart by systemd makes another process" another "$pid"
-until_true "which adopts" adopted_again
+until_true "which adopts" adopted 3
 kill "$monitor"
 grep -q '^Deleted' /run/addresses && fail "the restart took addresses away"
 [ "$(stat -c %G /run/lbcluster/heartbeatd.sock)" = lbcluster ] || fail "heartbeatd: the group cannot ask it"
