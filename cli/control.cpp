@@ -3,10 +3,12 @@
 #include <poll.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "commands.hpp"
 #include "context.hpp"
@@ -84,10 +86,23 @@ void transport_failed(Context& context, const bus::Call& call, const Error& erro
     fail(context, bus::exit_code_of(error), error);
 }
 
+// It starts itself anew when its links were changed: a moment without a socket is not a daemon that is down.
+Result<bus::Reply> call_heartbeatd(const std::string& path, const bus::Call& call, std::chrono::milliseconds patience) {
+    constexpr auto restart_time = std::chrono::seconds(1);
+    constexpr auto pause = std::chrono::milliseconds(50);
+    const auto until = std::chrono::steady_clock::now() + std::min<std::chrono::milliseconds>(restart_time, patience);
+    while (true) {
+        auto reply = bus::call(path, call, patience);
+        const bool nobody = !reply.ok() && (reply.error().code == ENOENT || reply.error().code == ECONNREFUSED);
+        if (!nobody || std::chrono::steady_clock::now() + pause >= until) return reply;
+        std::this_thread::sleep_for(pause);
+    }
+}
+
 void run(Context& context, const bus::Call& call, const Options& options, const char* what) {
     const auto patience = options.no_wait ? std::chrono::milliseconds(refusal_time) : wait_of(options);
     const auto until = std::chrono::steady_clock::now() + patience;
-    const auto reply = bus::call(context.paths.socket_of("heartbeatd"), call, patience);
+    const auto reply = call_heartbeatd(context.paths.socket_of("heartbeatd"), call, patience);
     if (!reply.ok()) {
         return transport_failed(context, call, reply.error(), options, until);
     }
