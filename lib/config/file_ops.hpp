@@ -16,6 +16,9 @@ namespace lbcluster::config::file_ops {
 using Hook = std::function<int(const char* call)>;
 void set_hook(Hook hook);  // tests only
 
+// In the folder of the revisions: there is a change under way. Its removal says that the change is whole.
+inline constexpr const char* pending_name = "pending";
+
 // A descriptor that closes itself.
 class Fd {
   public:

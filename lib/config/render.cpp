@@ -126,12 +126,12 @@ std::string yaml_quote(const std::string& text) {
             out += "\\n";
         } else if (c == '\t') {
             out += "\\t";
-        } else if (is_not_for_a_line(point.value)) {
+        } else if (point.size > 0 && is_not_for_a_line(point.value)) {
             std::array<char, 8> escape{};
             std::snprintf(escape.data(), escape.size(), "\\u%04x", static_cast<unsigned>(point.value));
             out += escape.data();
         } else {
-            out.append(text, i, size);
+            out.append(text, i, size);  // what is not UTF-8, too: who reads it again says so
         }
     }
     return out + "\"";

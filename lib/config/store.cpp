@@ -250,7 +250,7 @@ class Store {
             static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
     }
 
-    [[nodiscard]] std::string pending_file() const { return paths_.revisions_dir() + "/pending"; }
+    [[nodiscard]] std::string pending_file() const { return paths_.revisions_dir() + "/" + file_ops::pending_name; }
     [[nodiscard]] std::string revision_dir(std::uint64_t number) const {
         return paths_.revisions_dir() + "/" + std::to_string(number);
     }

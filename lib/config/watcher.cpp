@@ -30,7 +30,6 @@ constexpr std::uint32_t events = IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_M
                                  IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 // In the folder of the revisions: only the end of a change by our own tools, see Store::commit().
 constexpr std::uint32_t end_of_change = IN_DELETE | IN_ONLYDIR;
-constexpr const char* pending_name = "pending";
 
 std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -107,8 +106,8 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
             case Kind::keys:
                 return name == "heartbeat.key";
             case Kind::revisions:
-                complete_ = complete_ || name == pending_name;
-                return name == pending_name;
+                complete_ = complete_ || name == file_ops::pending_name;
+                return name == file_ops::pending_name;
         }
         return false;
     }
@@ -131,7 +130,7 @@ class Watcher::Impl : public std::enable_shared_from_this<Watcher::Impl> {
                 self->note_change();
                 return;
             }
-            self->pending_ = false;
+            self->pending_ = self->complete_ = false;
             self->on_change_();
         });
     }

@@ -71,6 +71,10 @@ TEST(Render, OddTextSurvives) {
         const auto again = read<ClusterConfig>(to_yaml(config));
         EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(config, again)) << to_yaml(config);
     }
+    // What is no text is not made another one: who reads it again says what is wrong.
+    ClusterConfig broken;
+    broken.add_floating_ips()->set_note("a\xff");
+    EXPECT_NE(to_yaml(broken).find("a\xff"), std::string::npos);
     // Too long for one line.
     ClusterConfig config;
     config.add_floating_ips()->set_address("10.0.0.1");

@@ -62,8 +62,9 @@ TEST_F(WatcherTest, RE5WhatIsPutInForceAsAWholeIsToldAtOnce) {
     const std::string text = "heartbeat: {port: 6700}\n";
     ASSERT_TRUE(apply(paths_, text, "new.yaml", std::nullopt, Change{"test", "first"}));
     EXPECT_TRUE(noticed());
+    drain();
     put(paths_.cluster_file(), "by hand");
-    EXPECT_FALSE(noticed(100ms));
+    EXPECT_FALSE(noticed(100ms)) << "an edit by hand waits for quiet again";
 }
 
 TEST_F(WatcherTest, RE5NoticesEveryWayToChangeAFile) {
