@@ -1,6 +1,5 @@
 #include "forwarder/daemon.hpp"
 
-#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "forwarder/sysctl.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/log.hpp"
+#include "lbcluster/base/memory.hpp"
 #include "lbcluster/base/notify.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
@@ -246,7 +246,7 @@ Daemon::Loaded Daemon::load(const config::Paths& paths) {
         if (page) out.setup.page = *page;
         else if (page.error().code != ENOENT) spdlog::warn("the plain fallback page is used: {}", page.error().message);
     }
-    ::malloc_trim(0);
+    trim_memory();
     return out;
 }
 

@@ -1,6 +1,5 @@
 #include "healthd/daemon.hpp"
 
-#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -15,6 +14,7 @@
 #include "healthd/memory_file.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/log.hpp"
+#include "lbcluster/base/memory.hpp"
 #include "lbcluster/base/notify.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
@@ -322,7 +322,7 @@ Daemon::Loaded Daemon::load(const config::Paths& paths) {
         if (out.usable) out.setup = make_setup(loaded);
         else out.error = one_line(config::format(loaded.problems));
     }
-    ::malloc_trim(0);  // ten thousand servers with the places of all their values are some 50 MB
+    trim_memory();  // ten thousand servers with the places of all their values are some 50 MB
     return out;
 }
 

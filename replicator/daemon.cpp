@@ -8,6 +8,7 @@
 
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/log.hpp"
+#include "lbcluster/base/memory.hpp"
 #include "lbcluster/base/notify.hpp"
 #include "lbcluster/base/utf8.hpp"
 
@@ -153,7 +154,7 @@ void Daemon::start() {
 void Daemon::first_look() {
     if (ended_ || std::exchange(first_look_, true)) return;
     start_timer_.cancel();
-    replication_->look();
+    replication_->look(trim_memory);
 }
 
 // ---- neighbours ----
