@@ -21,6 +21,7 @@
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/bus/client.hpp"
 #include "lbcluster/bus/request.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/load.hpp"
 #include "status_view.hpp"
 
@@ -56,12 +57,16 @@ void take(StatusView& view, const bus::Item& item) {
 
 // The services as they are configured; of files that are not valid, as they were when they last were.
 void read_configuration(const Context& context, StatusView& view) {
-    auto loaded = config::load(context.paths, std::nullopt);
     view.cluster_error.clear();
+    if (const auto content = config::read_content(context.paths.config_dir)) {
+        if (auto known = config::applied_cluster(context.paths, config::digest_of(*content))) {
+            view.cluster = std::move(*known);
+            return;
+        }
+    }
+    auto loaded = config::load(context.paths, std::nullopt);
     if (!loaded.ok()) {
-        config::Paths applied = context.paths;
-        applied.config_dir = context.paths.state_dir + "/applied";  // heartbeatd keeps what is in force there
-        auto older = config::load(applied, std::nullopt);
+        auto older = config::load(config::applied_paths(context.paths), std::nullopt);
         view.cluster_error = older.ok() ? "cluster.yaml is not valid: these are the services as they were before. "
                                         : "cluster.yaml is not valid, so its services cannot be shown. ";
         view.cluster_error += "'lbcluster config check' says why.";

@@ -13,6 +13,7 @@
 #include "lbcluster/base/log.hpp"
 #include "lbcluster/base/memory.hpp"
 #include "lbcluster/base/notify.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
 #include "lbcluster/net/netlink.hpp"
@@ -22,13 +23,6 @@ namespace lbcluster::forward {
 namespace {
 
 constexpr unsigned revision_tries_max = 10;
-
-// The last configuration that was in force: heartbeatd keeps it for starts with bad files.
-config::Paths applied_paths(const config::Paths& paths) {
-    config::Paths applied = paths;
-    applied.config_dir = paths.state_dir + "/applied";
-    return applied;
-}
 
 std::string owned_path(const config::Paths& paths) { return paths.run_dir + "/forwarderd.owned"; }
 
@@ -84,7 +78,7 @@ Result<void> Daemon::open() {
     Loaded loaded = load(paths_);
     if (!loaded.usable) {
         config_error_ = loaded.error;
-        loaded = load(applied_paths(paths_));
+        loaded = load(config::applied_paths(paths_));
         spdlog::error("the configuration is not valid; {}: {}",
                       loaded.usable ? "going on with the last one that was in force"
                                     : "waiting for a good one, and leaving the kernel as it is",

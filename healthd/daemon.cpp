@@ -16,6 +16,7 @@
 #include "lbcluster/base/log.hpp"
 #include "lbcluster/base/memory.hpp"
 #include "lbcluster/base/notify.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
 
@@ -29,13 +30,6 @@ constexpr unsigned revision_tries_max = 10;
 std::uint64_t random_u64() {
     std::random_device device;  // getrandom(2)
     return (std::uint64_t{device()} << 32U) | device();
-}
-
-// The last configuration that was in force: heartbeatd keeps it for starts with bad files.
-config::Paths applied_paths(const config::Paths& paths) {
-    config::Paths applied = paths;
-    applied.config_dir = paths.state_dir + "/applied";
-    return applied;
 }
 
 // A log has one line an event.
@@ -95,7 +89,7 @@ Result<void> Daemon::open() {
     Loaded loaded = load(paths_);
     if (!loaded.usable) {
         config_error_ = loaded.error;
-        loaded = load(applied_paths(paths_));
+        loaded = load(config::applied_paths(paths_));
         spdlog::error("the configuration is not valid; {}: {}",
                       loaded.usable ? "going on with the last one that was in force" : "waiting for a good one",
                       config_error_);

@@ -22,6 +22,7 @@
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/log.hpp"
 #include "lbcluster/base/notify.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
 
@@ -32,26 +33,6 @@ namespace {
 std::uint64_t random_u64() {
     std::random_device device;  // getrandom(2)
     return (std::uint64_t{device()} << 32) | device();
-}
-
-// The last configuration that was in force: what a daemon starts with when the files are bad.
-config::Paths applied_paths(const config::Paths& paths) {
-    config::Paths applied = paths;
-    applied.config_dir = paths.state_dir + "/applied";
-    return applied;
-}
-
-void keep_applied(const config::Paths& paths, const config::LoadResult& loaded) {
-    const config::Paths applied = applied_paths(paths);
-    ::mkdir(applied.config_dir.c_str(), 0750);
-    const auto keep = [](const std::string& path, const std::string& text) {
-        if (const auto kept = config::read_text(path); kept && *kept == text) return;
-        if (auto written = config::write_atomically(path, text, 0640); !written) {
-            spdlog::warn("{}", written.error().message);
-        }
-    };
-    keep(applied.node_file(), loaded.node_text);
-    keep(applied.cluster_file(), loaded.cluster_text);
 }
 
 // Asks for a group's number while others work: a directory service may take its time, or not answer at all.
@@ -110,7 +91,9 @@ Loaded load_setup(const config::Paths& paths, const std::vector<net::Link>& link
         out.keys = std::move(keys).value();
     }
     out.setup = make_setup(loaded, facts, cluster_id);
-    if (reading == Reading::running) keep_applied(paths, loaded);
+    if (reading == Reading::running) {
+        for (const Error& error : config::keep_applied(paths, loaded)) spdlog::warn("{}", error.message);
+    }
     return out;
 }
 
@@ -159,7 +142,7 @@ Result<void> Daemon::open() {
     Loaded loaded = load_setup(paths_, *links, *addresses, Reading::at_start);
     if (!loaded.setup) {
         config_error_ = loaded.error;
-        loaded = load_setup(applied_paths(paths_), *links, *addresses, Reading::at_start);
+        loaded = load_setup(config::applied_paths(paths_), *links, *addresses, Reading::at_start);
         if (!loaded.setup) return Error{config_error_, "see `lbcluster config check`", EINVAL};
         spdlog::error("the configuration is not valid; going on with the last one that was in force: {}",
                       config_error_);

@@ -15,19 +15,11 @@
 #include "lbcluster/base/assert.hpp"
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/base/utf8.hpp"
+#include "lib/config/content_files.hpp"
 #include "lib/config/file_ops.hpp"
 
 namespace lbcluster::config {
 namespace {
-
-constexpr mode_t folder_mode = 0750;
-constexpr mode_t file_mode = 0640;
-
-std::string folder_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return ".";
-    return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 Result<file_ops::Fd> take_lock(const Paths& paths, std::chrono::milliseconds timeout) {
     const auto made = file_ops::make_folders(paths.state_dir, folder_mode);
@@ -64,7 +56,7 @@ class Store {
         const Pending pending = Pending::parse(*text);
         const auto wanted = read_revision(paths_, pending.number);
         if (wanted && was_interrupted(pending, *wanted)) {
-            const auto done = put_in_force(*wanted);
+            const auto done = write_content(paths_.config_dir, *wanted);
             if (!done) return done;
         }
         // Revisions of the peer that came before the one that should be in force, and it is missing.
@@ -114,7 +106,7 @@ class Store {
         const auto pending = write_atomically(pending_file(), std::to_string(applied.revision), file_mode);
         if (!pending) return pending.error();
         auto done = write_revision(applied.revision, content, applied.digest, parent, change);
-        if (done) done = put_in_force(content);
+        if (done) done = write_content(paths_.config_dir, content);
         if (!done) {
             // Back to the old state: no revision remains of a change that failed.
             (void)file_ops::remove_tree(revision_dir(applied.revision));
@@ -144,7 +136,7 @@ class Store {
             done = write_revision(first + i, chain[i].content, revision.digest(), parent, change, revision.time());
             parent = revision.digest();
         }
-        if (done) done = put_in_force(chain.back().content);
+        if (done) done = write_content(paths_.config_dir, chain.back().content);
         if (!done) {
             (void)remove_revisions(first, applied.revision);
             (void)clear_pending();
@@ -293,18 +285,6 @@ class Store {
         return false;
     }
 
-    static Result<void> write_files(const std::string& folder, const std::map<std::string, std::string>& files) {
-        auto done = file_ops::make_folder(folder, folder_mode);
-        for (auto file = files.begin(); file != files.end() && done; ++file) {
-            const std::string path = folder + "/" + file->first;
-            done = file_ops::make_folders(folder_of(path), folder_mode);
-            if (done) done = file_ops::write_new_file(path, file->second, file_mode);
-            if (done) done = file_ops::sync_folder(folder_of(path));
-        }
-        if (done) done = file_ops::sync_folder(folder);
-        return done;
-    }
-
     Result<void> write_revision(std::uint64_t number, const Content& content, const std::string& digest,
                                 const std::string& parent, const Change& change, const std::string& time = now_text()) {
         Revision revision;
@@ -327,43 +307,6 @@ class Store {
         if (done) return file_ops::sync_folder(paths_.revisions_dir());
         (void)file_ops::remove_tree(building);
         return done;
-    }
-
-    // files/ first: nothing reads them but by cluster.yaml.
-    Result<void> put_in_force(const Content& content) {
-        auto done = file_ops::make_folders(paths_.config_dir, 0755);
-        if (!done) return done;
-        const auto files = read_files(paths_.config_dir);
-        if (!files) return files.error();
-        const auto text = read_text(paths_.cluster_file());
-        const bool same_text = text && *text == content.cluster_yaml;
-        if (*files != content.files) done = replace_files(content.files);
-        if (done && !same_text) done = write_atomically(paths_.cluster_file(), content.cluster_yaml, file_mode);
-        if (done) return done;
-        // The disk is full: back to the old. What failed may have come after the new one got its name.
-        const auto new_text = read_text(paths_.cluster_file());
-        if (!same_text && new_text && *new_text == content.cluster_yaml) {
-            (void)(text ? write_atomically(paths_.cluster_file(), *text, file_mode)
-                        : file_ops::remove_tree(paths_.cluster_file()));
-        }
-        const auto new_files = read_files(paths_.config_dir);
-        if (!new_files || *new_files != *files) (void)replace_files(*files);
-        return done;
-    }
-
-    Result<void> replace_files(const std::map<std::string, std::string>& files) {
-        const std::string building = paths_.config_dir + "/.files.new";
-        auto done = file_ops::remove_tree(building);
-        if (done) done = write_files(building, files);
-        struct stat info{};
-        const bool exists = ::lstat(paths_.files_dir().c_str(), &info) == 0;
-        if (done) {
-            done = exists ? file_ops::exchange(building, paths_.files_dir())
-                          : file_ops::rename_over(building, paths_.files_dir());
-        }
-        if (done) done = file_ops::sync_folder(paths_.config_dir);
-        const auto cleaned = file_ops::remove_tree(building);
-        return done ? cleaned : done;
     }
 
     Result<void> clear_pending() {

@@ -240,6 +240,15 @@ TEST_F(ProxyFeatures, TlsEndsHereWithTheCertificateThatIsAskedFor) {  // L7-3
     const Outcome checked = pair().cli("lb1", {"config", "check"});
     EXPECT_EQ(checked.exit_code, 3) << checked.out;
     EXPECT_THAT(checked.out, HasSubstr("files/certs/a.pem has no private key"));
+    // Nor do starts with it: what was in force has its files.
+    for (Daemon* daemon : {&pair().daemon("lb1"), &pair().forwarderd("lb1")}) {
+        const unsigned starts = daemon->starts();
+        daemon->signal(SIGKILL);
+        ASSERT_TRUE(wait_until([&] { return daemon->starts() > starts; }, 5s));
+    }
+    EXPECT_TRUE(pair().wait_settled("lb1")) << pair().log("lb1");
+    EXPECT_TRUE(pair().has_alarm("lb1", "config-invalid"));
+    EXPECT_EQ(https("a.example.org", "/", "a", {"-k"}).exit_code, 0);
     write_file(pem("a"), fresh);
     EXPECT_EQ(https("a.example.org", "/", "a").exit_code, 0);
 }

@@ -12,6 +12,7 @@
 
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/time.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "tests/unit/bus/bus_fixture.hpp"
 
 namespace lbcluster::bus {
@@ -181,6 +182,19 @@ TEST_F(HealthCommand, StatusShowsTheServicesOfBeforeWhenTheFilesAreBad) {
     put("cluster.yaml", "virtual_services: [{label: web, adress: x}]\n");
     EXPECT_THAT(lbcluster("status").out,
                 AllOf(HasSubstr("cluster.yaml is not valid: these are the"), HasSubstr("RED     web")));
+}
+
+// Whatever is kept of the very content is shown as it is: reading a large configuration takes longer than all the rest.
+TEST_F(HealthCommand, StatusTakesWhatHeartbeatdKeepsOfTheSameFiles) {
+    config::Paths paths;
+    paths.config_dir = paths.state_dir = paths.run_dir = folder_;
+    auto loaded = config::load(paths, std::nullopt);
+    loaded.effective_cluster.mutable_virtual_services(0)->set_label("kept");
+    ASSERT_TRUE(config::keep_applied(paths, loaded).empty());
+    start_healthd();
+    EXPECT_THAT(lbcluster("status").out, HasSubstr("RED     kept"));
+    put("cluster.yaml", get("cluster.yaml") + "# changed\n");
+    EXPECT_THAT(lbcluster("status").out, HasSubstr("RED     web"));
 }
 
 TEST_F(HealthCommand, WatchFollowsHealthdToo) {

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "lbcluster/config/applied.hpp"
 #include "lib/config/file_ops.hpp"
 
 namespace lbcluster::config {
@@ -91,6 +92,27 @@ TEST_F(Store, RE5ApplyMakesARevision) {
     EXPECT_FALSE(again->changed);
     EXPECT_EQ(again->revision, 2U);
     EXPECT_EQ(history(paths_).size(), 2U);
+}
+
+TEST_F(Store, WhatWasAppliedIsKnownByItsDigest) {
+    ASSERT_TRUE(apply_text(new_yaml));
+    const auto loaded = load(paths_, std::nullopt);
+    EXPECT_FALSE(applied_cluster(paths_, loaded.digest));
+    EXPECT_TRUE(keep_applied(paths_, loaded).empty());
+    const auto kept = applied_cluster(paths_, loaded.digest);
+    ASSERT_TRUE(kept);
+    EXPECT_EQ(kept->DebugString(), loaded.effective_cluster.DebugString());
+    EXPECT_EQ(load(applied_paths(paths_), std::nullopt).digest, loaded.digest);
+
+    const auto other = load_texts(std::nullopt, old_yaml, "cluster.yaml", std::nullopt);
+    EXPECT_FALSE(applied_cluster(paths_, digest_of({other.cluster_text, {}})));
+    // Of another version, or a file that was cut off.
+    const std::string file = paths_.state_dir + "/applied/effective";
+    const std::string bytes = *read_bytes(file, 10000);
+    for (const std::string& bad : {loaded.digest + " 0.0.9\n", bytes.substr(0, bytes.size() - 1), std::string()}) {
+        std::ofstream(file, std::ios::trunc) << bad;
+        EXPECT_FALSE(applied_cluster(paths_, loaded.digest));
+    }
 }
 
 TEST_F(Store, RE5ABadFileChangesNothing) {
