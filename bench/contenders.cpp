@@ -284,17 +284,6 @@ class LinuxHa : public Foreign {
     }
 };
 
-// The first line of what it says of itself; empty when there is no such program.
-std::string first_line(const std::vector<std::string>& command) {
-    try {
-        const lab::Outcome outcome = lab::run(nullptr, command);
-        const std::string text = outcome.out + outcome.err;
-        return text.substr(0, text.find('\n'));
-    } catch (const std::exception&) {
-        return "";
-    }
-}
-
 }  // namespace
 
 std::vector<std::string> floating_addresses(std::size_t count) {
@@ -328,9 +317,9 @@ std::string name_of(Product product) {
 }
 
 std::string version_of(Product product) {
-    if (product == Product::ours) return first_line({lab::heartbeatd_path(), "--version"});
-    if (product == Product::keepalived) return first_line({"keepalived", "--version"});
-    const std::string version = first_line({heartbeat_program, "-V"});
+    if (product == Product::ours) return version_line({lab::heartbeatd_path(), "--version"});
+    if (product == Product::keepalived) return version_line({"keepalived", "--version"});
+    const std::string version = version_line({heartbeat_program, "-V"});
     return version.empty() ? "" : "Linux-HA heartbeat " + version;
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/contenders.hpp"
 #include "bench/page.hpp"
 #include "forwarder/linux_kernel.hpp"
 #include "forwarder/reconciler.hpp"
@@ -125,7 +126,9 @@ std::string keepalived_conf() {
 }
 
 // From its start to the last server; it has no checks, so all are up at once.
+// Negative: it is not here, or did not do it.
 double measure_keepalived(const lab::Namespace& host, const std::string& folder) {
+    if (bench::version_of(bench::Product::keepalived).empty()) return -1;
     lab::write_file(folder + "/keepalived.conf", keepalived_conf());
     LinuxKernel kernel;
     host.run([&] { (void)kernel.ipvs(); });
@@ -160,8 +163,11 @@ int measure(bool quick, bool write) {
         {
             const lab::Namespace host("ours");
             host.run([&] { measure_ours(ours, 100); });
-            if (round == 0)
-                lab::write_file(folder + "/saved", lab::run(&host, {"ipvsadm", "-S", "-n"}, "", {}, 300s).out);
+            if (round == 0) {
+                const lab::Outcome saved = lab::run(&host, {"ipvsadm", "-S", "-n"}, "", {}, 300s);
+                if (!saved.ok()) lab::fail("ipvsadm -S: " + saved.err);
+                lab::write_file(folder + "/saved", saved.out);
+            }
         }
         restore_ms.push_back(measure_restore(lab::Namespace("ipvsadm"), folder + "/saved"));
         const double took = measure_keepalived(lab::Namespace("keepalived"), folder);
@@ -210,10 +216,6 @@ int main(int argc, char** argv) {
     bool write = false;
     app.add_flag("--quick", quick, "one round instead of five");
     app.add_flag("--write", write, "write docs/benchmarks.md");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    }
+    if (const auto code = lbcluster::bench::bad_usage(app, argc, argv)) return *code;
     return lbcluster::lab::run_isolated([&] { return lbcluster::measure(quick, write); });
 }

@@ -277,11 +277,7 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember(bench::peers_known));
     app.add_flag("--quick", options.quick, "1000 targets for 5 s: does it work at all?");
     app.add_flag("--write", options.write, "write docs/benchmarks.md");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    }
+    if (const auto code = lbcluster::bench::bad_usage(app, argc, argv)) return *code;
     if (options.quick && options.seconds == 0) options.seconds = 5;
     if (options.targets.empty())
         options.targets = options.quick ? std::vector<std::size_t>{1000} : std::vector<std::size_t>{10000, 5000, 1000};

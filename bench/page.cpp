@@ -2,6 +2,7 @@
 
 #include <sys/utsname.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -150,16 +151,41 @@ double median(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+// Some tell it on the one, some on the other.
+std::string version_line(const std::vector<std::string>& argv) {
+    try {
+        const lab::Outcome outcome = lab::run(nullptr, argv);
+        const std::string text = outcome.out.empty() ? outcome.err : outcome.out;
+        return outcome.ok() ? text.substr(0, text.find('\n')) : "";
+    } catch (const std::exception&) {
+        return "";
+    }
+}
+
+std::optional<int> bad_usage(CLI::App& app, int argc, char** argv) {
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    return std::nullopt;
+}
+
 std::string opening(const std::string& title, const std::string& command) {
     return title + "\n\nWritten by `" + command + " --write` on " + today() + ".\n\n- " + machine() + "\n";
 }
 
+std::string with_section(const std::string& page, const std::string& title, const std::string& text,
+                         const std::string& command, const std::vector<Target>& targets) {
+    const std::string next = with_targets(page, command, targets);
+    if (const auto part = find_part(next, title))
+        return next.substr(0, part->begin) + text + (part->end < next.size() ? "\n" : "") + next.substr(part->end);
+    return next + (next.ends_with("\n\n") ? "" : "\n") + text;
+}
+
 void write_section(const std::string& title, const std::string& text, const std::string& command,
                    const std::vector<Target>& targets) {
-    std::string page = with_targets(lab::read_file(page_path), command, targets);
-    if (const auto part = find_part(page, title))
-        page = page.substr(0, part->begin) + text + (part->end < page.size() ? "\n" : "") + page.substr(part->end);
-    else page += (page.ends_with("\n\n") ? "" : "\n") + text;
+    const std::string page = with_section(lab::read_file(page_path), title, text, command, targets);
     std::ofstream file(page_path, std::ios::trunc);
     if (!(file << page << std::flush)) lab::fail(std::string("cannot write ") + page_path);
 }

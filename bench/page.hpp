@@ -6,6 +6,10 @@
 #include <string>
 #include <vector>
 
+namespace CLI {
+class App;
+}
+
 namespace lbcluster::bench {
 
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
@@ -38,11 +42,20 @@ void say(const std::string& text);  // at once, to the terminal
 
 double median(std::vector<double> values);  // of none: 0
 
+// The first line that the program prints when asked for its version; empty: there is no such program.
+std::string version_line(const std::vector<std::string>& argv);
+
+// For main(): the exit code of a command line that asks for help (0) or is not understood (2); nothing: measure.
+std::optional<int> bad_usage(CLI::App& app, int argc, char** argv);
+
 // "## TITLE\n\nWritten by `COMMAND --write` on ...", the machine; the section's text follows.
 std::string opening(const std::string& title, const std::string& command);
-// Puts the section, which begins with its opening(), and the targets' lines into docs/benchmarks.md.
+// The page with this section, which begins with its opening(), and these lines of the table of targets in place of what
+// the same command wrote before.
+std::string with_section(const std::string& page, const std::string& title, const std::string& text,
+                         const std::string& command, const std::vector<Target>& targets);
 void write_section(const std::string& title, const std::string& text, const std::string& command,
-                   const std::vector<Target>& targets);
+                   const std::vector<Target>& targets);  // docs/benchmarks.md
 // The targets' lines, for the terminal.
 std::string targets_text(const std::string& command, const std::vector<Target>& targets);
 

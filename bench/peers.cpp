@@ -13,6 +13,7 @@
 #include <ctime>
 #include <filesystem>
 
+#include "bench/page.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "tests/lab/pair.hpp"
 
@@ -35,17 +36,6 @@ std::optional<std::size_t> label_after(const std::string& text, const std::strin
     while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end])) != 0) ++end;
     if (end == at || end - at > 6) return std::nullopt;
     return std::stoul(text.substr(at, end - at));
-}
-
-// The first line that the program prints when asked for its version.
-std::string version_line(const std::vector<std::string>& command) {
-    try {
-        const lab::Outcome outcome = lab::run(nullptr, command);
-        const std::string text = outcome.out.empty() ? outcome.err : outcome.out;
-        return outcome.ok() ? text.substr(0, text.find('\n')) : "";
-    } catch (const std::exception&) {
-        return "";  // there is no such program
-    }
 }
 
 template <class Line>

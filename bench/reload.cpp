@@ -166,11 +166,10 @@ class Ours {
     Change change(unsigned times, std::chrono::seconds quiet, lab::Backend& backend) {
         Change out{more_ + 2, {}, 0, {}};
         std::atomic<std::int64_t> heard_ns{0};
-        std::atomic<bool> end{false};
-        std::thread listener([&] {
+        std::jthread listener([&](const std::stop_token& end) {
             const auto on_items = [&](bool first, const std::vector<bus::Item>& items) {
                 if (!first && !items.empty()) heard_ns = Clock::now().time_since_epoch().count();
-                return !end;
+                return !end.stop_requested();
             };
             (void)bus::follow(pair_.run_dir("lb1") + "/healthd.sock", "server/web/", on_items, 5s, 100ms);
         });
@@ -202,8 +201,6 @@ class Ours {
         const double share = (Clock::now() - begin) / std::chrono::duration<double>(quiet);
         out.forwarderd_cpu_ms =
             std::max(0.0, (Milliseconds(used).count() - share * Milliseconds(idle).count()) / times);
-        end = true;
-        listener.join();
         for (unsigned i = 0; i < 500; ++i) {
             const auto sent = Clock::now();
             (void)lab::ask_unix(socket(), "set server web/rs2 weight " + std::to_string(100 - i % 2));
@@ -409,8 +406,7 @@ std::string section(const std::vector<Row>& rows, const std::vector<Change>& cha
 int measure(unsigned reloads, unsigned many, bool quick, bool write) {
     const std::string begin = opening(title, command);
     say(begin.substr(begin.find("- ")));
-    const std::string version = lab::run(nullptr, {"haproxy", "-v"}).out;
-    const std::vector<std::string> notes{version.substr(0, version.find('\n'))};
+    const std::vector<std::string> notes{version_line({"haproxy", "-v"})};
     std::filesystem::create_directories(folder);
     lab::Lab lab;
     lab::Backend rs1(lab.host("rs1"), 80);
@@ -459,11 +455,7 @@ int main(int argc, char** argv) {
     app.add_option("--servers", servers, "of the large configuration (default: 2000)")->check(CLI::Range(1, 10000));
     app.add_flag("--quick", quick, "ten reloads");
     app.add_flag("--write", write, "write docs/benchmarks.md");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    }
+    if (const auto code = lbcluster::bench::bad_usage(app, argc, argv)) return *code;
     if (reloads == 0) reloads = quick ? 10 : 100;
     return lbcluster::lab::run_isolated([&] { return lbcluster::bench::measure(reloads, servers, quick, write); });
 }

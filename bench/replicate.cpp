@@ -175,16 +175,16 @@ class Bench {
             Ours one;
             apply(one, here, heard, there, forwarder);
             std::map<std::string, double> times;
-            for (const char* program : {"scp", "rsync"}) {
+            for (const std::string& program : copiers_) {
                 times[program] = copy(program, false, text);
-                times[std::string(program) + "+"] = copy(program, true, text);
+                times[program + "+"] = copy(program, true, text);
             }
             if (round == 0) continue;
             for (const auto member : {&Ours::whole, &Ours::forwarder, &Ours::rest, &Ours::alone, &Ours::read_back})
                 (ours.*member).ms.push_back((one.*member).ms.front());
-            for (const char* program : {"scp", "rsync"}) {
+            for (const std::string& program : copiers_) {
                 fresh[program].ms.push_back(times[program]);
-                kept[program].ms.push_back(times[std::string(program) + "+"]);
+                kept[program].ms.push_back(times[program + "+"]);
             }
         }
         judge(bytes, ours, kept);
@@ -317,9 +317,10 @@ class Bench {
                                 times.median() <= limit_ms});
         };
         add("`config apply` begins - in force on the peer", 100, ours.whole, "");
-        add("from node to node, checked, in force, read back", 20, ours.read_back,
-            bench::format("scp, connection kept: %.0f, rsync: %.0f", kept.at("scp").median(),
-                          kept.at("rsync").median()));
+        std::string beside;
+        for (const auto& [program, times] : kept)
+            beside += (beside.empty() ? "" : ", ") + program + bench::format(" %.0f", times.median());
+        add("from node to node, checked, in force, read back", 20, ours.read_back, "connection kept: " + beside);
     }
 
     const std::string whom = std::string(lab::Sshd::account) + "@10.77.0.12";
@@ -330,6 +331,9 @@ class Bench {
     std::map<std::string, std::unique_ptr<lab::Sshd>> sshd_;
     std::unique_ptr<lab::Daemon> master_;  // the connection that scp and rsync share
     std::string text_;                     // of the section
+    const std::vector<std::string> copiers_ = bench::version_line({"rsync", "--version"}).empty()
+                                                  ? std::vector<std::string>{"scp"}
+                                                  : std::vector<std::string>{"scp", "rsync"};
     std::vector<bench::Target> targets_;
 };
 
@@ -348,11 +352,7 @@ int main(int argc, char** argv) {
     app.add_option("--rounds", rounds, "how often (default: 20)")->check(CLI::Range(1, 1000));
     app.add_flag("--quick", quick, "three times: does it work at all?");
     app.add_flag("--write", write, "write docs/benchmarks.md");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    }
+    if (const auto code = lbcluster::bench::bad_usage(app, argc, argv)) return *code;
     if (sizes.empty()) sizes = {50'000, 1500};
     return lbcluster::lab::run_isolated([&] {
         const std::string begin = lbcluster::bench::opening(lbcluster::title, lbcluster::command);

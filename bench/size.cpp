@@ -277,11 +277,7 @@ int main(int argc, char** argv) {
     app.add_option("--services", services, "beside none (default: 100)")->check(CLI::Range(1, 1000));
     app.add_flag("--quick", quick, "10 seconds each");
     app.add_flag("--write", write, "write docs/benchmarks.md");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    }
+    if (const auto code = lbcluster::bench::bad_usage(app, argc, argv)) return *code;
     if (seconds == 0) seconds = quick ? 10 : 60;
     const std::chrono::seconds time(seconds);
     return lbcluster::lab::run_isolated([&] { return lbcluster::bench::measure(time, services, write); });
