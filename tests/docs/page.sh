@@ -7,8 +7,9 @@
 #
 #   ```sh [HOST] [exit=N]       bash on a host of the lab (default lb1; `here`: on the machine of who tries it, in the repository)
 #   ```console [HOST] [exit=N]  the same for the lines that begin with "$ "; the others must come out, in this order; … is anything
-#   ```yaml cluster|node|service|check|scenario [file=NAME] [on=HOST] [exit=N]
-#                               the check of that kind of file; service, check: a part, completed here. NAME: kept for commands
+#   ```yaml cluster|node|lines|service|check|scenario [file=NAME] [on=HOST] [exit=N]
+#                               the check of that kind of file; lines (of node.yaml), service, check: a part, completed here.
+#                               NAME: kept for commands
 #   ```synopsis                 lines with commands and their options: the programs know all of them (commands.sh)
 #   ```keepalived               the check of keepalived itself, where it is installed
 #   ```text, ```cpp             neither: output, a drawing, source
@@ -83,6 +84,10 @@ if [ -d "$work/nodes/\$host" ]; then
     mount --bind "$work/nodes/\$host/run" /run/lbcluster
     mount --bind "$work/nodes/\$host/state" /var/lib/lbcluster
 fi
+if [ -d "$source_dir/packaging/examples" ]; then
+    mkdir -p /usr/share/doc/lbcluster/examples
+    mount --bind "$source_dir/packaging/examples" /usr/share/doc/lbcluster/examples
+fi
 unset LBCLUSTER_CONFIG_DIR LBCLUSTER_RUN_DIR LBCLUSTER_STATE_DIR
 export HOME=/root PATH="$work/bin:\$PATH"
 cd "$work/here"
@@ -149,6 +154,7 @@ console() {   # HOST FILE
 # A part of a configuration, made whole.
 complete() {   # KIND FILE
     case $1 in
+    lines) echo "node: lb1"; cat "$2" ;;
     service) echo "virtual_services:"; sed '1s/^/  - /; 2,$s/^/    /' "$2" ;;
     check)
         printf 'virtual_services:\n  - label: web\n    address: 10.77.0.210\n    ports: 80\n'
@@ -181,7 +187,7 @@ configuration() {   # KIND FILE
         [ -z "$host" ] || lab_up
         on "${host:-here}" lbcluster-sim run --quiet "$file" >"$work/out" 2>&1 || code=$?
         ;;
-    node)   # beside an empty cluster.yaml
+    node | lines)   # beside an empty cluster.yaml
         mkdir -p "$work/check/dir"
         cp "$file" "$work/check/dir/node.yaml"
         echo "{}" >"$work/check/dir/cluster.yaml"
@@ -195,7 +201,7 @@ configuration() {   # KIND FILE
             "$work/bin/lbcluster" --config-dir "$work/none" config check "$file" >"$work/out" 2>&1 || code=$?
         fi
         ;;
-    *) fail "yaml of which kind? cluster, node, service, check or scenario"; return 0 ;;
+    *) fail "yaml of which kind? cluster, node, lines, service, check or scenario"; return 0 ;;
     esac
     [ "$code" = "${wanted:-0}" ] || { fail "the check gives $code instead of ${wanted:-0}:"; cat "$file" "$work/out" >&2; }
 }
