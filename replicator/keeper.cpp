@@ -9,6 +9,7 @@
 #include "lbcluster/base/assert.hpp"
 #include "lbcluster/base/clock.hpp"
 #include "lbcluster/base/time.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
@@ -109,7 +110,7 @@ Look Keeper::look(bool may_change) {
     }
     // What was being taken over at a stop is finished first: else it would count as a change made here.
     if (look.peer && ledger_ && ledger_->incoming) (void)config::settle(paths_, 5s);
-    const config::LoadResult loaded = config::load(paths_, std::nullopt);
+    const config::LoadResult loaded = config::load(paths_, std::nullopt, config::Depth::outline);
     // The pair may have been ended meanwhile, and what was read be the cleared content.
     if (look.peer && ::access(paths_.peer_file().c_str(), F_OK) != 0) look.peer.reset();
     look.node = loaded.effective_node.node();
@@ -127,16 +128,17 @@ Look Keeper::look(bool may_change) {
         return look;
     }
     look.own = loaded.digest;
-    const auto revisions = config::history(paths_);
+    auto revisions = config::history(paths_);
     if (loaded.digest.empty()) {
         look.error = "cluster.yaml cannot be read: " + lines_to_sentence(loaded.problems);
         if (!may_change) put_back(look);
     } else {
-        count(look, loaded, own_of(loaded.digest, revisions), may_change);
+        count(look, own_of(loaded.digest, revisions), may_change);
     }
     look.counted = ledger_->counted;
+    if (look.own != loaded.digest || look.revision != loaded.revision) revisions = config::history(paths_);
     if (!look.error.empty()) look.own.clear();
-    for (const config::Revision& revision : config::history(paths_)) look.known.push_back(key_of(revision));
+    for (const config::Revision& revision : revisions) look.known.push_back(key_of(revision));
     return look;
 }
 
@@ -148,7 +150,7 @@ void Keeper::read_ledger(const Look& look, const std::string& digest, bool prima
     if (!digest.empty()) ledger_ = first_ledger(digest, pair, primary);
 }
 
-void Keeper::count(Look& look, const config::LoadResult& loaded, const Own& own, bool may_change) {
+void Keeper::count(Look& look, const Own& own, bool may_change) {
     const Account counted = account(*ledger_, own, may_change);
     if (counted.set_aside) {
         if (const auto written = write_ledger(counted.ledger); !written) look.error = written.error().message;
@@ -158,10 +160,14 @@ void Keeper::count(Look& look, const config::LoadResult& loaded, const Own& own,
     const bool changed = counted.ledger.counted.digest != ledger_->counted.digest;
     const bool kept = !own.history.empty() && own.history.front() == own.digest;
     if (changed || !kept) {
-        // The daemons do not use it either: it is replicated when it is right.
-        if (const auto errors = shared_errors(loaded); !errors.empty()) {
-            look.error = "the files were changed and are not valid: " + lines_to_sentence(errors);
-            return;
+        // The daemons do not use it either: it is replicated when it is right. Whoever made a revision of it on purpose
+        // has checked it.
+        if (own.by_hand) {
+            const auto errors = shared_errors(config::load(paths_, std::nullopt));
+            if (!errors.empty()) {
+                look.error = "the files were changed and are not valid: " + lines_to_sentence(errors);
+                return;
+            }
         }
         // An edit by hand becomes a revision, so that it goes over as one, and can be put back.
         const auto settled = config::settle(paths_, 5s);
@@ -363,8 +369,9 @@ Taken Keeper::take(const std::vector<config::Received>& chain, const Counted& of
     if (const auto written = write_ledger(with); !written) return {before, 1, written.error()};
 
     std::set<IpPrefix> not_own = floating;
-    const auto loaded = config::load(paths_, std::nullopt);
-    for (const config::FloatingIp& ip : config::all_floating_ips(loaded.cluster.config)) {
+    auto there = config::applied_cluster(paths_, before);
+    if (!there) there = config::load(paths_, std::nullopt).cluster.config;
+    for (const config::FloatingIp& ip : config::all_floating_ips(*there)) {
         if (const auto prefix = IpPrefix::parse(ip.address())) not_own.insert(*prefix);
     }
     config::Change change;

@@ -80,7 +80,7 @@ class Keeper {
   private:
     void read_ledger(const Look& look, const std::string& digest, bool primary);
     Result<void> write_ledger(const Ledger& ledger);
-    void count(Look& look, const config::LoadResult& loaded, const Own& own, bool may_change);
+    void count(Look& look, const Own& own, bool may_change);
     void put_back(Look& look);
     [[nodiscard]] std::optional<replica::Unconfirmed> unconfirmed(const std::string& digest) const;
     [[nodiscard]] std::string ledger_file() const { return paths_.state_dir + "/replica.yaml"; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <functional>
 #include <memory>
 
 #include "lib/config/file_ops.hpp"
@@ -20,9 +21,45 @@ Problem unreadable(const std::string& name, const Error& error, const std::strin
 
 bool is_denied(const Error& error) { return error.code == EACCES || error.code == EPERM; }
 
+void note_denial(const Error& error, std::optional<Error>* denied) {
+    if (denied != nullptr && is_denied(error)) *denied = error;
+}
+
+// Newest first.
+std::vector<std::uint64_t> revision_numbers(const Paths& paths, std::optional<Error>* denied) {
+    std::vector<std::uint64_t> numbers;
+    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(paths.revisions_dir().c_str()), &::closedir);
+    if (!folder) {
+        note_denial(file_ops::system_error("read", paths.revisions_dir(), errno), denied);
+        return numbers;
+    }
+    for (const dirent* entry = ::readdir(folder.get()); entry != nullptr; entry = ::readdir(folder.get())) {
+        const std::string name = entry->d_name;
+        std::uint64_t number = 0;
+        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+        if (error == std::errc{} && end == name.data() + name.size()) numbers.push_back(number);  // or a temporary one
+    }
+    std::sort(numbers.begin(), numbers.end(), std::greater<>());
+    return numbers;
+}
+
+std::optional<Revision> read_description(const Paths& paths, std::uint64_t number, std::optional<Error>* denied) {
+    const std::string file = paths.revisions_dir() + "/" + std::to_string(number) + "/revision.yaml";
+    const auto text = file_ops::read_file(file, text_bytes_max, false);
+    if (!text) {
+        note_denial(text.error(), denied);
+        return std::nullopt;
+    }
+    Revision revision;
+    Positions positions;
+    Problems problems;
+    if (!parse_yaml(*text, file, revision, positions, problems) || revision.number() != number) return std::nullopt;
+    return revision;
+}
+
 }  // namespace
 
-LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
+LoadResult load(const Paths& paths, const std::optional<Facts>& facts, Depth depth) {
     Problems missing;
     std::optional<Error> denied;
     std::optional<std::string> node_text;
@@ -38,24 +75,21 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
         if (is_denied(content.error()) && !denied) denied = content.error();
         missing.push_back(unreadable("cluster.yaml", content.error(), "'lbcluster config reset' writes an empty one"));
     }
-    if (!content) {
-        // node.yaml's own problems are worth reporting all the same; an empty mapping adds none.
-        LoadResult result = load_texts(node_text, "{}", "cluster.yaml", facts);
-        std::erase_if(result.problems, [](const Problem& p) { return p.file == "cluster.yaml"; });
-        result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
-        result.denied = denied;
-        return result;
-    }
-    LoadResult result = load_texts(node_text, content->cluster_yaml, "cluster.yaml", facts);
-    result.node_text = node_text.value_or("");
-    result.cluster_text = content->cluster_yaml;
+    const bool whole = content && depth == Depth::whole;
+    // node.yaml's own problems are worth reporting all the same; an empty mapping adds none.
+    LoadResult result = load_texts(node_text, whole ? content->cluster_yaml : "{}", "cluster.yaml", facts);
+    if (!whole) std::erase_if(result.problems, [](const Problem& p) { return p.file == "cluster.yaml"; });
     result.problems.insert(result.problems.begin(), missing.begin(), missing.end());
     result.denied = denied;
+    if (!content) return result;
+    result.node_text = node_text.value_or("");
+    result.cluster_text = content->cluster_yaml;
     result.digest = digest_of(*content);
-    take_files(result, std::move(content->files));
-    for (const Revision& revision : history(paths, &result.history_denied)) {
-        if (revision.digest() != result.digest) continue;
-        result.revision = revision.number();
+    if (whole) take_files(result, std::move(content->files));
+    for (const std::uint64_t number : revision_numbers(paths, &result.history_denied)) {
+        const auto revision = read_description(paths, number, &result.history_denied);
+        if (!revision || revision->digest() != result.digest) continue;
+        result.revision = number;
         break;
     }
     return result;
@@ -63,30 +97,9 @@ LoadResult load(const Paths& paths, const std::optional<Facts>& facts) {
 
 std::vector<Revision> history(const Paths& paths, std::optional<Error>* denied) {
     std::vector<Revision> revisions;
-    const auto check = [&](const Error& error) {
-        if (denied != nullptr && is_denied(error)) *denied = error;
-    };
-    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(paths.revisions_dir().c_str()), &::closedir);
-    if (!folder) {
-        check(file_ops::system_error("read", paths.revisions_dir(), errno));
-        return revisions;
+    for (const std::uint64_t number : revision_numbers(paths, denied)) {
+        if (auto revision = read_description(paths, number, denied)) revisions.push_back(std::move(*revision));
     }
-    for (const dirent* entry = ::readdir(folder.get()); entry != nullptr; entry = ::readdir(folder.get())) {
-        const std::string name = entry->d_name;
-        std::uint64_t number = 0;
-        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-        if (error != std::errc{} || end != name.data() + name.size()) continue;  // a temporary folder
-        const std::string file = paths.revisions_dir() + "/" + name + "/revision.yaml";
-        const auto text = file_ops::read_file(file, text_bytes_max, false);
-        if (!text) check(text.error());
-        Revision revision;
-        Positions positions;
-        Problems problems;
-        if (!text || !parse_yaml(*text, file, revision, positions, problems) || revision.number() != number) continue;
-        revisions.push_back(std::move(revision));
-    }
-    std::sort(revisions.begin(), revisions.end(),
-              [](const Revision& a, const Revision& b) { return a.number() > b.number(); });
     return revisions;
 }
 

@@ -53,7 +53,9 @@ struct LoadResult {
     [[nodiscard]] bool ok() const { return !has_errors(problems); }
 };
 
-LoadResult load(const Paths& paths, const std::optional<Facts>& facts);
+// outline: node.yaml, digest and revision; what cluster.yaml says is neither read nor checked.
+enum class Depth { outline, whole };
+LoadResult load(const Paths& paths, const std::optional<Facts>& facts, Depth depth = Depth::whole);
 
 // The same of texts that are not, or not yet, the files in force. `cluster_name` is what problems call it.
 LoadResult load_texts(const std::optional<std::string>& node_yaml, const std::string& cluster_yaml,
