@@ -13,6 +13,7 @@
 #include "context.hpp"
 #include "diagnose_facts.hpp"
 #include "layer4_view.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/services.hpp"
 #include "node_facts.hpp"
 #include "page.hpp"
@@ -55,12 +56,10 @@ std::optional<config::LoadResult> load_to_diagnose(Context& context, std::vector
         report_invalid(context, loaded);
         return std::nullopt;
     }
-    config::Paths applied = context.paths;
-    applied.config_dir = context.paths.state_dir + "/applied";
     // An error that is one as the interfaces are now keeps no daemon from running with these files.
     auto used = config::load(context.paths, std::nullopt);
     if (!used.ok()) {
-        used = config::load(applied, std::nullopt);
+        used = config::load(config::applied_paths(context.paths), std::nullopt);
         not_examined.push_back(
             used.ok() ? "what is new in the files: services, links and ports are looked at as they were when the files "
                         "were valid last"
