@@ -110,8 +110,7 @@ std::string list_of(const std::vector<std::string>& words) {
 void fail_invalid(Context& context, const Error& error, const config::Problems& problems) {
     if (context.json) {
         context.exit_code = exit_invalid;
-        print_json({{"error", {{"code", code_word(exit_invalid)}, {"message", error.message}, {"hint", error.hint}}},
-                    {"problems", problems_json(problems)}});
+        print_json({{"error", error_json(exit_invalid, error)}, {"problems", problems_json(problems)}});
         return;
     }
     for (const config::Problem& problem : problems) {
@@ -205,17 +204,19 @@ void report_refusal(Context& context, const config::Refusal& refusal) {
                  refusal.problems);
 }
 
+Error invalid_error(const Context& context) {
+    return {"the configuration in " + context.paths.config_dir + " is not valid", "put right what is listed", 0};
+}
+
+void report_invalid(Context& context, const config::LoadResult& loaded) {
+    if (loaded.denied) fail(context, exit_refused, *loaded.denied);
+    else fail_invalid(context, invalid_error(context), loaded.problems);
+}
+
 std::optional<config::LoadResult> load_to_show(Context& context) {
     auto loaded = config::load(context.paths, machine_facts(context));
     if (loaded.ok()) return loaded;
-    if (loaded.denied) {
-        fail(context, exit_refused, *loaded.denied);
-    } else {
-        fail_invalid(
-            context,
-            {"the configuration in " + context.paths.config_dir + " is not valid", "put right what is listed", 0},
-            loaded.problems);
-    }
+    report_invalid(context, loaded);
     return std::nullopt;
 }
 
@@ -244,8 +245,7 @@ void report_applied(Context& context, const config::Applied& applied, const Chan
         result.update(extra);
         if (!error.message.empty()) {
             result.erase("result");
-            result["error"] = {
-                {"code", code_word(context.exit_code)}, {"message", error.message}, {"hint", error.hint}};
+            result["error"] = error_json(context.exit_code, error);
         }
         return print_json(result);
     }

@@ -35,6 +35,10 @@ std::string author();
 Json problems_json(const config::Problems& problems);
 // Problems to stderr (or in the JSON error), exit code 3; other errors with theirs.
 void report_refusal(Context& context, const config::Refusal& refusal);
+// What is said of files in force that are not valid.
+Error invalid_error(const Context& context);
+// The same for files that are not valid or cannot be read.
+void report_invalid(Context& context, const config::LoadResult& loaded);
 // The configuration in force, for verbs that only look at it; nothing after fail().
 std::optional<config::LoadResult> load_to_show(Context& context);
 

@@ -67,10 +67,14 @@ std::string_view meaning_of(ExitCode exit_code) {
     return "";
 }
 
+Json error_json(int exit_code, const Error& error) {
+    return {{"code", code_word(exit_code)}, {"message", error.message}, {"hint", error.hint}};
+}
+
 int fail(Context& context, int exit_code, const Error& error) {
     context.exit_code = exit_code;
     if (context.json) {
-        print_json({{"error", {{"code", code_word(exit_code)}, {"message", error.message}, {"hint", error.hint}}}});
+        print_json({{"error", error_json(exit_code, error)}});
         return exit_code;
     }
     std::string text = "lbcluster: " + harmless(error.message) + "\n";

@@ -40,6 +40,7 @@ std::string_view code_word(int exit_code);
 // What it means, for the manual.
 std::string_view meaning_of(ExitCode exit_code);
 
+Json error_json(int exit_code, const Error& error);
 // Prints the error as the caller asked for it, sets context.exit_code and returns it.
 int fail(Context& context, int exit_code, const Error& error);
 

@@ -13,6 +13,7 @@
 #include "context.hpp"
 #include "diagnose_facts.hpp"
 #include "layer4_view.hpp"
+#include "lbcluster/config/applied.hpp"
 #include "lbcluster/config/services.hpp"
 #include "node_facts.hpp"
 #include "page.hpp"
@@ -46,12 +47,41 @@ std::string page_of(const Context& context, const std::vector<Finding>& findings
     return page.take();
 }
 
+// What there is to look at. Of files that are not valid: their problems, and the rest as it was when they last were
+// (heartbeatd keeps that), or node.yaml alone if they never were. Nothing after fail().
+std::optional<config::LoadResult> load_to_diagnose(Context& context, std::vector<std::string>& not_examined) {
+    auto loaded = config::load(context.paths, machine_facts(context));
+    if (loaded.ok()) return loaded;
+    if (loaded.denied) {
+        report_invalid(context, loaded);
+        return std::nullopt;
+    }
+    // An error that is one as the interfaces are now keeps no daemon from running with these files.
+    auto used = config::load(context.paths, std::nullopt);
+    if (!used.ok()) {
+        used = config::load(config::applied_paths(context.paths), std::nullopt);
+        not_examined.push_back(
+            used.ok() ? "what is new in the files: services, links and ports are looked at as they were when the files "
+                        "were valid last"
+                      : "services and their ports: the files are not valid, and none that were are kept");
+    }
+    // The heartbeat's port and paths, as far as they are known; at last its defaults.
+    for (const std::string& node : {loaded.node_text, std::string("node: unknown\n")}) {
+        if (!used.ok()) used = config::load_texts(node, "{}\n", "cluster.yaml", std::nullopt);
+    }
+    used.problems = std::move(loaded.problems);
+    return used;
+}
+
 void run(Context& context, const std::string& label) {
-    const auto loaded = load_to_show(context);
+    Gathered gathered;
+    const auto loaded = load_to_diagnose(context, gathered.not_examined);
     if (!loaded) return;
+    gathered.facts.config_told = !loaded->ok();
     const config::ClusterConfig& cluster = loaded->effective_cluster;
     if (!label.empty()) {
         const int index = find_service(cluster, label);
+        if (index < 0 && !loaded->ok()) return report_invalid(context, *loaded);
         if (index < 0) return fail_no_service(context, cluster, label);
         const config::VirtualService& service = cluster.virtual_services(index);
         if (!is_layer4(service)) {
@@ -63,17 +93,24 @@ void run(Context& context, const std::string& label) {
             return;
         }
     }
-    Gathered gathered = gather(context, *loaded, label.empty() ? std::nullopt : std::optional(label));
+    gather(context, *loaded, label.empty() ? std::nullopt : std::optional(label), gathered);
     std::vector<Finding> findings;
     if (label.empty()) findings = judge_node(gather_node(context, *loaded, gathered.not_examined));
+    else findings = judge_errors(errors_of(loaded->problems));
     for (Finding& finding : judge(gathered.facts)) findings.push_back(std::move(finding));
     if (std::any_of(findings.begin(), findings.end(),
                     [](const Finding& one) { return one.severity != Severity::info; }))
         context.exit_code = exit_failed;
+    if (!loaded->ok()) context.exit_code = exit_invalid;
     if (!context.json) return print(page_of(context, findings, gathered));
     Json list = Json::array();
     for (const Finding& finding : findings) list.push_back(finding_json(finding));
-    print_json({{"findings", list}, {"not_examined", gathered.not_examined}});
+    Json result = {{"findings", list}, {"not_examined", gathered.not_examined}};
+    if (!loaded->ok()) {
+        result["error"] = error_json(exit_invalid, invalid_error(context));
+        result["problems"] = problems_json(loaded->problems);
+    }
+    print_json(result);
 }
 
 }  // namespace
@@ -85,7 +122,8 @@ void register_diagnose(CLI::App& app, Context& context) {
     command->add_option("SERVICE", *label, "Label of the virtual service; default: all of them, and this node");
     command->footer(
         "Run it as root on the active node: then it also asks who answers for the virtual addresses, and whether the\n"
-        "servers take packets for them. Exit code 0: nothing is wrong; 1: something is, as listed.");
+        "servers take packets for them. Exit code 0: nothing is wrong; 1: something is, as listed;\n"
+        "3: the configuration is not valid, and what else was found is listed, too.");
     command->callback([&context, label] { run(context, *label); });
 }
 

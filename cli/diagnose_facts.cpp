@@ -47,10 +47,11 @@ std::string trouble_of(const std::string& daemon, const Error& error) {
 
 class Gatherer {
   public:
-    Gatherer(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only)
-        : context_(context), cluster_(loaded.effective_cluster), only_(only) {}
+    Gatherer(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only,
+             Gathered& out)
+        : context_(context), cluster_(loaded.effective_cluster), only_(only), out_(out) {}
 
-    Gathered run() {
+    void run() {
         facts().whole_node = !only_;
         for (const config::VirtualService& service : cluster_.virtual_services()) {
             if (!is_layer4(service)) continue;
@@ -69,7 +70,6 @@ class Gatherer {
         add_known();
         count_connections();
         probe();
-        return std::move(out_);
     }
 
   private:
@@ -118,7 +118,7 @@ class Gatherer {
     }
 
     void ask_forwarderd() {
-        for (const bus::Item& item : ask("forwarderd", "forward", facts().layer4)) {
+        for (const bus::Item& item : ask("forwarderd", "forward", cluster_.virtual_services_size() > 0)) {
             if (item.has_forward()) told_.forward = item.forward();
         }
         if (!told_.forward) return;
@@ -356,13 +356,14 @@ class Gatherer {
     std::vector<const config::VirtualService*> configured_;
     Daemons told_;
     Machine machine_;
-    Gathered out_;
+    Gathered& out_;
 };
 
 }  // namespace
 
-Gathered gather(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only) {
-    return Gatherer(context, loaded, only).run();
+void gather(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only,
+            Gathered& out) {
+    Gatherer(context, loaded, only, out).run();
 }
 
 }  // namespace lbcluster::cli

@@ -17,7 +17,8 @@ struct Gathered {
     std::vector<std::string> not_examined;  // and why
 };
 
-// `only`: one service, by label.
-Gathered gather(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only);
+// `only`: one service, by label. `loaded`: as for gather_node().
+void gather(const Context& context, const config::LoadResult& loaded, const std::optional<std::string>& only,
+            Gathered& out);
 
 }  // namespace lbcluster::cli

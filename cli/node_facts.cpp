@@ -12,11 +12,13 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "capture.hpp"
 #include "diagnose_probes.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "port_facts.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -53,21 +55,34 @@ void take_node(const bus::NodeStatus& node, NodeFacts& out) {
     }
 }
 
-void ask_daemons(const config::Paths& paths, NodeFacts& out) {
-    for (const char* daemon : {"heartbeatd", "healthd", "forwarderd", "replicatord"}) {
-        const bool is_heartbeatd = std::string_view(daemon) == "heartbeatd";
-        const auto fetched = bus::fetch_all(paths.socket_of(daemon), is_heartbeatd ? "node" : "config", answer_time);
+void take_clock(const bus::ReplicationStatus& replication, NodeFacts& out) {
+    if (!replication.has_peer_clock()) return;
+    const bus::PeerClock& clock = replication.peer_clock();
+    out.clock = ClockFacts{replication.peer(), clock.ahead_ms(), clock.uncertain_ms()};
+}
+
+Running ask_daemons(const config::Paths& paths, NodeFacts& out) {
+    Running running;
+    for (const auto& [daemon, prefix] : {std::pair{"heartbeatd", "node"}, std::pair{"healthd", "config"},
+                                         std::pair{"forwarderd", "forward"}, std::pair{"replicatord", "replication"}}) {
+        const auto fetched = bus::fetch_all(paths.socket_of(daemon), prefix, answer_time);
         if (!fetched.ok()) continue;  // the other half of `diagnose` tells
         const std::string& version = fetched->server.version();
         if (version != out.own_version) out.versions.emplace_back(daemon, version);
         for (const bus::Item& item : fetched->items) {
-            if (item.has_node()) take_node(item.node(), out);
+            if (item.has_node()) {
+                take_node(item.node(), out);
+                running.heartbeatd = true;
+            }
+            if (item.has_replication()) take_clock(item.replication(), out);
+            if (item.has_forward()) running.haproxy = item.forward().proxy().running();
         }
     }
     if (const auto pid = listener_of(paths.socket_of("heartbeatd"))) {
         const int policy = ::sched_getscheduler(*pid) & ~SCHED_RESET_ON_FORK;
         if (policy >= 0) out.realtime = policy == SCHED_RR || policy == SCHED_FIFO;
     }
+    return running;
 }
 
 // Of another owner or readable by others; those of the pair are 0600.
@@ -104,19 +119,31 @@ void ask_peer(const config::Paths& paths, NodeFacts& out, std::vector<std::strin
 
 }  // namespace
 
+std::vector<ConfigError> errors_of(const config::Problems& problems) {
+    std::vector<ConfigError> out;
+    for (config::Problem problem : problems) {
+        if (problem.warning) continue;
+        const std::string hint = std::exchange(problem.hint, "");
+        out.push_back({config::format(problem), hint});
+    }
+    return out;
+}
+
 NodeFacts gather_node(const Context& context, const config::LoadResult& loaded,
                       std::vector<std::string>& not_examined) {
     NodeFacts out;
     out.own_version = LBCLUSTER_VERSION;
-    for (const config::Problem& problem : loaded.problems) out.problems.push_back(config::format(problem));
-    for (std::string& problem : out.problems) {
-        while (!problem.empty() && problem.back() == '\n') problem.pop_back();
+    out.errors = errors_of(loaded.problems);
+    for (const config::Problem& problem : loaded.problems) {
+        if (problem.warning) out.problems.push_back(config::format(problem));
     }
     out.port = static_cast<std::uint16_t>(loaded.effective_cluster.heartbeat().port());
     for (const auto& [name, bytes] : loaded.files) {
         if (name.starts_with("certs/")) out.certificates.push_back(certificate_of(name, bytes));
     }
-    ask_daemons(context.paths, out);
+    const Running running = ask_daemons(context.paths, out);
+    out.taken = look_at_ports(
+        own_ports(loaded.effective_node, loaded.effective_cluster, context.paths.run_dir, running), not_examined);
     look_at_keys(context.paths, out, not_examined);
     ask_peer(context.paths, out, not_examined);
     struct statvfs disk{};

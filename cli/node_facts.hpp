@@ -10,6 +10,9 @@
 
 namespace lbcluster::cli {
 
+// Those of them that keep the files from being in force.
+std::vector<ConfigError> errors_of(const config::Problems& problems);
+// `loaded`: its problems are those of the files as they are; the rest may be of what was valid last.
 NodeFacts gather_node(const Context& context, const config::LoadResult& loaded, std::vector<std::string>& not_examined);
 
 }  // namespace lbcluster::cli

@@ -37,6 +37,9 @@ Json replication_json(const StatusView& view) {
             {"peer_digest", one.peer_digest()},
             {"peer_version", one.peer_version()},
             {"connected", one.connected()},
+            {"peer_clock", one.has_peer_clock() ? Json{{"ahead_ms", one.peer_clock().ahead_ms()},
+                                                       {"uncertain_ms", one.peer_clock().uncertain_ms()}}
+                                                : Json(nullptr)},
             {"since", time_json(one.synced_ms())},
             {"took_us", one.took_us()},
             {"counters", counters_json(one.counters())}};

@@ -128,6 +128,7 @@ void Replication::forget_pair() {
     push_.reset();
     incoming_.reset();
     peer_.reset();
+    peer_clock_.reset();
     peer_knows_.clear();
     refused_.clear();
     taken_not_.clear();
@@ -202,6 +203,7 @@ void Replication::on_up(const std::shared_ptr<Session>& session) {
     send_standing(session);
     send_verdicts(session);
     ask_for_look();  // who has called before there was a connection waits for it
+    ask_time();
     evaluate();
 }
 
@@ -212,6 +214,7 @@ void Replication::on_down(const std::shared_ptr<Session>& session, const Error& 
     if (push_ && push_->session == session) push_.reset();
     if (incoming_ && incoming_->session == session && !incoming_->taking) incoming_.reset();
     if (!connected()) {
+        peer_clock_.reset();
         for (const auto& [key, verdict] : std::exchange(peer_verdicts_, {})) {
             replica::Verdict gone = verdict;
             gone.clear_health();
@@ -288,6 +291,14 @@ void Replication::on_frame(const std::shared_ptr<Session>& session, replica::Fra
             return on_copy(frame.copy());
         case replica::Frame::kVerdicts:
             return on_verdicts(frame.verdicts());
+        case replica::Frame::kAskTime: {
+            replica::Frame answer;
+            answer.mutable_time()->set_id(frame.ask_time().id());
+            answer.mutable_time()->set_wall_ms(events_.wall_ms());
+            return session->send(std::move(answer));
+        }
+        case replica::Frame::kTime:
+            return on_time(frame.time());
         default:
             return;  // of a newer version: nothing that we must know
     }

@@ -19,8 +19,10 @@
 #include <string>
 #include <vector>
 
+#include "lbcluster/base/clock.hpp"
 #include "lbcluster/state.pb.h"
 #include "replicator/core/core.hpp"
+#include "replicator/core/peer_clock.hpp"
 #include "replicator/core/views.hpp"
 #include "replicator/keeper.hpp"
 #include "replicator/session.hpp"
@@ -37,6 +39,7 @@ class Replication : private SessionHost {
         std::function<void()> call_peer = [] {};                  // a connection is wanted now
         // What the peer's healthd says; empty health: nothing any more.
         std::function<void(const replica::Verdict&)> on_verdict = [](auto&) {};
+        std::function<std::uint64_t()> wall_ms = realtime_ms_now;  // that the peer is told
     };
 
     Replication(boost::asio::io_context& io, boost::asio::thread_pool& files, const config::Paths& paths,
@@ -109,6 +112,8 @@ class Replication : private SessionHost {
     [[nodiscard]] std::shared_ptr<Session> best() const;
     void send_standing(const std::shared_ptr<Session>& session, std::uint64_t answers = 0);
     void ask_for_look();
+    void ask_time();
+    void on_time(const replica::Time& time);
     void follow_unconfirmed();
     void take_back_in_time();
 
@@ -190,6 +195,10 @@ class Replication : private SessionHost {
     std::vector<Waiting> waiting_;
     std::optional<Waiting> copying_;
     std::uint64_t next_id_ = 1;
+
+    std::optional<PeerClock> peer_clock_;
+    std::uint64_t time_id_ = 0;  // of the last question; 0: answered
+    Instant time_asked_{};
 
     Views views_;
     std::map<std::string, replica::Verdict> verdicts_;

@@ -17,6 +17,7 @@ constexpr Duration answer_patience = 60s;   // for all of it
 constexpr Duration trouble_patience = 10s;  // a peer that is started again is no alarm
 constexpr Duration differ_patience = 60s;
 constexpr Duration verdict_pace = 200ms;
+constexpr Duration time_pace = 10s;  // between questions for the peer's clock
 constexpr int verdicts_per_frame = 1000;
 constexpr std::size_t verdicts_max = 16384;
 constexpr std::size_t shown_max = 5;
@@ -158,7 +159,27 @@ void Replication::tick() {
     }
     if (push_) push_on_its_way(now);
     take_back_in_time();
+    if (now - time_asked_ >= time_pace) ask_time();
     evaluate();
+}
+
+// ---- the peer's clock ----
+
+void Replication::ask_time() {
+    const auto session = best();
+    if (!session) return;
+    time_id_ = next_id_++;
+    time_asked_ = boottime_now();
+    replica::Frame frame;
+    frame.mutable_ask_time()->set_id(time_id_);
+    session->send(std::move(frame));
+}
+
+void Replication::on_time(const replica::Time& time) {
+    if (time.id() != time_id_ || time_id_ == 0) return;  // of an older question
+    time_id_ = 0;
+    const PeerClock now = compare_clocks(boottime_now() - time_asked_, events_.wall_ms(), time.wall_ms());
+    if (std::exchange(peer_clock_, now) != now) events_.on_change();
 }
 
 // Who may change the configuration takes it back; the other node gets that like any other change.
@@ -353,6 +374,10 @@ bus::ReplicationStatus Replication::status() const {
     if (session) out.set_peer_version(session->peer().version());
     if (peer_) out.set_peer_digest(peer_->digest);
     out.set_peer_revision(peer_revision_);
+    if (peer_clock_) {
+        out.mutable_peer_clock()->set_ahead_ms(peer_clock_->ahead_ms);
+        out.mutable_peer_clock()->set_uncertain_ms(peer_clock_->uncertain_ms);
+    }
     const State now = state();
     out.set_state(word_of(now));
     switch (now) {

@@ -19,7 +19,7 @@ void judge_daemons(const Facts& facts, Findings& out) {
     static constexpr std::array<std::pair<std::string_view, std::string_view>, 3> consequences{{
         {"heartbeatd", "nobody takes the floating IPs, or gives them up"},
         {"healthd", "servers that fail or come back are not noticed"},
-        {"forwarderd", "changes of servers and configuration do not reach the kernel"},
+        {"forwarderd", "changes of servers and configuration do not reach the kernel, or HAProxy"},
     }};
     for (const DaemonFacts& daemon : facts.daemons) {
         if (daemon.trouble.empty()) continue;
@@ -42,6 +42,7 @@ void judge_node(const Facts& facts, Findings& out) {
     judge_daemons(facts, out);
     for (const AlarmFacts& alarm : facts.alarms) {
         if (alarm.id == "no-ipvs") continue;  // that is the finding above
+        if (facts.config_told && alarm.id.ends_with("config-invalid")) continue;
         out.push_back({alarm.id, Severity::alarm, "", "", alarm.text, alarm.action});
     }
     for (const SysctlFacts& sysctl : facts.sysctls) {

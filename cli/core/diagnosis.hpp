@@ -97,11 +97,12 @@ struct SysctlFacts {
 };
 
 struct Facts {
-    bool layer4 = false;     // an enabled service of layer 4 is configured
-    bool whole_node = true;  // not one service alone
-    std::string no_ipvs;     // why this kernel has none; empty: it has
-    bool active = false;     // heartbeatd says so, or it does not say and this node holds the addresses
-    std::string activity;    // heartbeatd's word; empty: it does not answer
+    bool layer4 = false;       // an enabled service of layer 4 is configured
+    bool whole_node = true;    // not one service alone
+    bool config_told = false;  // that the files are not valid: their alarms say the same
+    std::string no_ipvs;       // why this kernel has none; empty: it has
+    bool active = false;       // heartbeatd says so, or it does not say and this node holds the addresses
+    std::string activity;      // heartbeatd's word; empty: it does not answer
     std::vector<DaemonFacts> daemons;
     std::vector<AlarmFacts> alarms;
     std::vector<SysctlFacts> sysctls;

@@ -8,6 +8,7 @@ namespace {
 constexpr std::int64_t day_seconds = 86'400;
 constexpr std::int64_t soon_days = 30;
 constexpr std::uint64_t disk_bytes_low = 64UL * 1024 * 1024;
+constexpr std::uint64_t clock_ms_max = 2'000;
 
 std::string octal(std::uint32_t mode) {
     std::string out = "0";
@@ -20,10 +21,13 @@ class Judge {
     explicit Judge(const NodeFacts& facts) : facts_(facts) {}
 
     std::vector<Finding> run() {
+        out_ = judge_errors(facts_.errors);
         for (const std::string& problem : facts_.problems) {
             add("config", Severity::warning, problem, "lbcluster config check");
         }
+        for (const TakenPorts& one : facts_.taken) taken(one);
         paths();
+        clock();
         for (const std::string& node : facts_.silent_ping_nodes) {
             if (!facts_.any_ping_node_answers) break;
             add("ping-node-silent", Severity::warning, "ping node " + node + " does not answer",
@@ -55,10 +59,63 @@ class Judge {
         out_.push_back({id, severity, "", "", std::move(text), std::move(action)});
     }
 
+    void taken(const TakenPorts& one) {
+        std::set<std::uint16_t> ports;
+        std::set<std::string> addresses;
+        for (const auto& [address, port] : one.places) {
+            addresses.insert(address.is_unspecified() ? "every address" : address.to_string());
+            ports.insert(port);
+        }
+        std::string where;
+        for (const std::string& address : addresses) where += (where.empty() ? "" : ", ") + address;
+        const std::string protocol = one.own.udp ? "UDP" : "TCP";
+        const std::string first = std::to_string(*ports.begin());
+        const std::string more = ports.size() > 1 ? " and " + std::to_string(ports.size() - 1) + " more" : "";
+        const std::string pid = std::to_string(one.holder.pid);
+        const std::string who = one.holder.pid == 0
+                                    ? "something that /proc does not show (the kernel itself, or a container)"
+                                    : one.holder.name + ", process " + pid;
+        const std::string daemon = one.own.daemon == "haproxy" ? "HAProxy" : one.own.daemon;
+        std::string follows = one.own.udp ? ", so it does not hear the peer there"
+                                          : ", so it does not start, or goes on with the configuration before";
+        if (one.shared) follows = "; both listen there, so some of it goes astray";
+        add("port-taken", Severity::alarm,
+            protocol + " port " + first + more + " is held by " + who + ": " + daemon + " needs it for " +
+                one.own.purpose + " (" + where + ")" + follows,
+            (one.holder.pid == 0 ? "ss -Hlnp " + std::string(one.own.udp ? "-u" : "-t") + " sport = :" + first
+                                 : "systemctl status " + pid + "      # what is it?") +
+                "\nstop it, or give one of them another port (" + one.own.key + ")");
+    }
+
+    // A port that is taken is the reason, and has been told.
+    [[nodiscard]] bool port_is_taken(const PathFacts& path) const {
+        for (const TakenPorts& one : facts_.taken) {
+            for (const auto& [address, port] : one.places) {
+                if (one.own.udp && !one.shared && path.name.find(" " + address.to_string() + "-") != std::string::npos)
+                    return true;
+            }
+        }
+        return false;
+    }
+
+    void clock() {
+        if (!facts_.clock) return;
+        const std::int64_t ahead = facts_.clock->ahead_ms;
+        const auto differs = static_cast<std::uint64_t>(ahead < 0 ? -ahead : ahead);
+        if (differs <= clock_ms_max + facts_.clock->uncertain_ms) return;
+        const std::string tenths = std::to_string(differs % 1000 / 100);
+        add("clock-differs", Severity::warning,
+            "the clock of " + facts_.clock->peer + " is " + std::to_string(differs / 1000) + "." + tenths + " s " +
+                (ahead < 0 ? "behind" : "ahead of") + " this node's (± " + std::to_string(facts_.clock->uncertain_ms) +
+                " ms): events and revisions of the two nodes are told in a wrong order, and certificates begin and end "
+                "at different times",
+            "timedatectl      # on both nodes: which clock is wrong, is it synchronised?");
+    }
+
     void paths() {
         const std::string port = std::to_string(facts_.port);
         for (const PathFacts& path : facts_.paths) {
-            if (path.state == "up" || path.state.empty()) continue;
+            if (path.state == "up" || path.state.empty() || port_is_taken(path)) continue;
             const bool serial = path.kind == "serial";
             std::string action;
             if (path.state == "one-way") {
@@ -112,6 +169,17 @@ class Judge {
 };
 
 }  // namespace
+
+std::vector<Finding> judge_errors(const std::vector<ConfigError>& errors) {
+    std::vector<Finding> out;
+    for (const ConfigError& error : errors) {
+        out.push_back({"config-invalid", Severity::alarm, "", "", error.text,
+                       (error.hint.empty() ? "" : error.hint + "\n") +
+                           "lbcluster config check      # until that is content, a daemon keeps what it has\n"
+                           "lbcluster config history; lbcluster config rollback REV      # or back to an older one"});
+    }
+    return out;
+}
 
 std::vector<Finding> judge_node(const NodeFacts& facts) { return Judge(facts).run(); }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/core/diagnosis.hpp"
+#include "cli/core/ports.hpp"
 
 namespace lbcluster::cli {
 
@@ -25,9 +26,24 @@ struct CertificateFacts {
     std::optional<std::int64_t> seconds;  // that it is still valid; negative: it has expired
 };
 
+struct ConfigError {
+    std::string text;  // with file and line
+    std::string hint;
+};
+
+// Of the peer's wall clock, less this node's; negative: it is late.
+struct ClockFacts {
+    std::string peer;
+    std::int64_t ahead_ms = 0;
+    std::uint64_t uncertain_ms = 0;
+};
+
 struct NodeFacts {
+    std::vector<ConfigError> errors;    // of the configuration: it is not in force
     std::vector<std::string> problems;  // of the configuration that do not keep it from being in force
-    std::uint16_t port = 6694;          // of the heartbeat
+    std::vector<TakenPorts> taken;
+    std::optional<ClockFacts> clock;
+    std::uint16_t port = 6694;  // of the heartbeat
     std::vector<PathFacts> paths;
     std::vector<std::string> silent_ping_nodes;
     bool any_ping_node_answers = false;                         // else an alarm says it
@@ -42,6 +58,8 @@ struct NodeFacts {
     std::optional<bool> realtime;  // heartbeatd runs with real-time priority
 };
 
+// Files that are not valid.
+std::vector<Finding> judge_errors(const std::vector<ConfigError>& errors);
 std::vector<Finding> judge_node(const NodeFacts& facts);
 
 }  // namespace lbcluster::cli

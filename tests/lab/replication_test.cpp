@@ -102,6 +102,17 @@ TEST_F(Replication, AChangeIsLiveOnTheOtherNodeWithinASecond) {
     EXPECT_EQ(history[0]["reason"].text(), "apply lb1.new.yaml");
 }
 
+// They are of one machine here; that a difference is told is in tests/unit.
+TEST_F(Replication, TheClocksOfTheNodesAreCompared) {
+    begin_paired();
+    if (HasFatalFailure()) return;
+    for (const char* node : {"lb1", "lb2"}) {
+        const Json clock = pair().status(node)["replication"]["peer_clock"];
+        EXPECT_GT(clock["uncertain_ms"].number(), 0) << both();
+        EXPECT_LE(std::abs(clock["ahead_ms"].number()), clock["uncertain_ms"].number()) << both();
+    }
+}
+
 TEST_F(Replication, WhatNobodyConfirmsIsTakenBackOnBothNodes) {
     begin_paired();
     if (HasFatalFailure()) return;

@@ -79,8 +79,36 @@ TEST_F(Layer4Command, MistakesOfUsage) {
 
 TEST_F(Layer4Command, ABadConfigurationIsSaid) {
     std::ofstream(folder_ + "/cluster.yaml") << "virtual_services: [{label: web}]\n";
-    for (const char* verb : {"connections", "diagnose", "arp-fix web --os linux"})
+    for (const char* verb : {"connections", "diagnose", "diagnose web", "arp-fix web --os linux"})
         EXPECT_EQ(lbcluster(verb).exit_code, 3) << verb;
+}
+
+TEST_F(Layer4Command, DiagnoseGoesOnWithABadConfiguration) {
+    std::filesystem::create_directory(folder_ + "/applied");
+    for (const char* name : {"/node.yaml", "/cluster.yaml"})
+        std::filesystem::copy(folder_ + name, folder_ + "/applied" + name);
+    std::ofstream(folder_ + "/cluster.yaml") << "# new\nvirtual_services: [{label: web, adress: x}]\n";
+    const auto found = [](const Json& result, const std::string& id) {
+        std::string texts;
+        for (const Json& one : result["findings"])
+            if (one["id"] == id) texts += one["text"].get<std::string>() + " -> " + one["action"].get<std::string>();
+        return texts;
+    };
+    for (const bool was_valid : {true, false}) {
+        if (!was_valid) std::filesystem::remove_all(folder_ + "/applied");
+        const Outcome outcome = lbcluster("diagnose --json");
+        EXPECT_EQ(outcome.exit_code, 3);
+        const Json result = outcome.json();
+        EXPECT_THAT(found(result, "config-invalid"), HasSubstr("cluster.yaml:2:33: ")) << outcome.out;
+        EXPECT_THAT(found(result, "config-invalid"), HasSubstr("did you mean 'address'?")) << "what to do";
+        EXPECT_THAT(found(result, "daemon-down"), HasSubstr("heartbeatd does not run"));
+        EXPECT_EQ(found(result, "daemon-down").find("forwarderd does not run") != std::string::npos, was_valid);
+        EXPECT_EQ(result["error"]["code"], "invalid");
+        EXPECT_EQ(result["problems"][0]["line"], 2);
+        EXPECT_FALSE(result["not_examined"].empty());
+        EXPECT_EQ(lbcluster("diagnose web").exit_code, 3);
+    }
+    EXPECT_THAT(lbcluster("diagnose").out, HasSubstr("[config-invalid]"));
 }
 
 TEST_F(Layer4Command, ArpFixForScripts) {

@@ -52,6 +52,58 @@ TEST(NodeDiagnosis, Certificates) {
     EXPECT_EQ(only(facts).text, "certs/a.pem: is torn");
 }
 
+TEST(NodeDiagnosis, ErrorsOfTheConfigurationHaveTheirHintAsWhatToDo) {
+    NodeFacts facts;
+    facts.errors = {{"cluster.yaml:3:5: unknown key 'adress'", "did you mean 'address'?"}, {"node.yaml: gone", ""}};
+    const auto findings = judge_node(facts);
+    ASSERT_EQ(findings.size(), 2U);
+    EXPECT_EQ(findings[0].id, "config-invalid");
+    EXPECT_EQ(findings[0].severity, Severity::alarm);
+    EXPECT_EQ(findings[0].text, facts.errors[0].text);
+    EXPECT_THAT(findings[0].action, ::testing::StartsWith("did you mean 'address'?\n"));
+    EXPECT_THAT(findings[1].action, ::testing::StartsWith("lbcluster config check"));
+}
+
+TEST(NodeDiagnosis, APortThatIsTakenNamesTheHolderAndIsTheReasonOfItsPath) {
+    const IpAddress local = *IpAddress::parse("10.77.0.11");
+    NodeFacts facts;
+    facts.taken = {{{true, {local}, 6694, 6694, "heartbeats", "heartbeatd", "", true, "heartbeat.port"},
+                    {{local, 6694}},
+                    {812, "nc", "nc -lu 6694"},
+                    false}};
+    facts.paths = {{"eth0 10.77.0.11-10.77.0.12", "udp", "down", "Address already in use"}};
+    EXPECT_EQ(only(facts).id, "port-taken");
+    EXPECT_EQ(only(facts).text,
+              "UDP port 6694 is held by nc, process 812: heartbeatd needs it for heartbeats (10.77.0.11), so it does "
+              "not hear the peer there");
+    EXPECT_THAT(only(facts).action, ::testing::AllOf(HasSubstr("status 812"), HasSubstr("heartbeat.port")));
+    facts.paths.push_back({"eth1 10.77.0.110-10.78.0.12", "udp", "down", "no carrier"});
+    ASSERT_EQ(judge_node(facts).size(), 2U);
+    EXPECT_THAT(judge_node(facts)[1].text, HasSubstr("eth1"));
+    facts.paths.clear();
+    facts.taken[0].shared = true;
+    EXPECT_THAT(only(facts).text, HasSubstr("both listen there"));
+    facts.taken[0] = {{false, {}, 80, 81, "clients of 'web'", "haproxy", "", true, ""},
+                      {{IpAddress(), 80}, {IpAddress(), 81}},
+                      {},
+                      false};
+    EXPECT_THAT(only(facts).text,
+                ::testing::AllOf(HasSubstr("TCP port 80 and 1 more"), HasSubstr("something that /proc does not show"),
+                                 HasSubstr("HAProxy needs it"), HasSubstr("(every address)")));
+}
+
+TEST(NodeDiagnosis, ClocksThatDifferByMoreThanTwoSecondsForSure) {
+    NodeFacts facts;
+    facts.clock = ClockFacts{"lb2", 2'010, 10};
+    EXPECT_TRUE(judge_node(facts).empty());
+    facts.clock->ahead_ms = 2'011;
+    EXPECT_EQ(only(facts).id, "clock-differs");
+    facts.clock->ahead_ms = -61'250;
+    EXPECT_THAT(only(facts).text, ::testing::StartsWith("the clock of lb2 is 61.2 s behind this node's (± 10 ms)"));
+    facts.clock->uncertain_ms = 60'000;  // a link that stood still
+    EXPECT_TRUE(judge_node(facts).empty());
+}
+
 TEST(NodeDiagnosis, EachFaultIsOneFindingWithWhatToDo) {
     NodeFacts facts;
     facts.own_version = "2";

@@ -214,6 +214,9 @@ TEST(StatusReplication, IsShownWithItsReason) {
     const Json json = status_json(view);
     EXPECT_EQ(json["replication"]["state"], "diverged");
     EXPECT_EQ(json["replication"]["peer_revision"], 7);
+    EXPECT_EQ(json["replication"]["peer_clock"], nullptr);
+    replication.mutable_peer_clock()->set_ahead_ms(-3);
+    EXPECT_EQ(status_json(view)["replication"]["peer_clock"], (Json{{"ahead_ms", -3}, {"uncertain_ms", 0}}));
     EXPECT_EQ(json["alarms"][0]["id"], "config-diverged");
     const std::string page = render_page(view, false);
     EXPECT_NE(page.find("diverged with lb2, revision 7 there"), std::string::npos) << page;

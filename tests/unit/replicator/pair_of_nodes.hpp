@@ -14,6 +14,7 @@
 #include <memory>
 #include <sstream>
 
+#include "lbcluster/base/clock.hpp"
 #include "lbcluster/config/store.hpp"
 #include "replicator/replication.hpp"
 #include "replicator/unix_stream.hpp"
@@ -48,6 +49,9 @@ struct TestNode {
         events.on_note = [this](const Note& note) { notes.push_back(note.kind); };
         events.on_verdict = [this](const replica::Verdict& verdict) {
             verdicts[verdict.service() + "/" + verdict.server()] = verdict.health();
+        };
+        events.wall_ms = [this] {
+            return static_cast<std::uint64_t>(static_cast<std::int64_t>(realtime_ms_now()) + ahead_ms);
         };
         replication = std::make_unique<Replication>(io, *files, paths, events);
         replication->set_may_change(may_change);
@@ -110,6 +114,7 @@ struct TestNode {
     std::string name;
     config::Paths paths;
     bool may_change = true;
+    std::int64_t ahead_ms = 0;  // of its wall clock
     std::vector<std::string> notes;
     std::map<std::string, std::string> verdicts;
     std::unique_ptr<boost::asio::thread_pool> files;

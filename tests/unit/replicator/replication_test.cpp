@@ -89,6 +89,23 @@ TEST_F(Replicating, FilesThatWereRemovedOnThePassiveNodeComeBack) {
     EXPECT_EQ(lb2_->get("cluster.yaml"), yaml_of("first"));
 }
 
+TEST_F(Replicating, TheWallClocksAreComparedWhileTheNodesAreConnected) {
+    EXPECT_FALSE(lb1_->replication->status().has_peer_clock());
+    lb2_->ahead_ms = 5'000;
+    connect();
+    const auto clock = [](const TestNode& node) { return node.replication->status().peer_clock(); };
+    const auto known = [&] {
+        return lb1_->replication->status().has_peer_clock() && lb2_->replication->status().has_peer_clock();
+    };
+    ASSERT_TRUE(run_until(known));
+    EXPECT_NEAR(static_cast<double>(clock(*lb1_).ahead_ms()), 5'000, static_cast<double>(clock(*lb1_).uncertain_ms()));
+    EXPECT_NEAR(static_cast<double>(clock(*lb2_).ahead_ms()), -5'000, static_cast<double>(clock(*lb2_).uncertain_ms()));
+    cut();
+    ASSERT_TRUE(run_until([&] { return !lb1_->replication->connected() && !lb2_->replication->connected(); }));
+    EXPECT_FALSE(lb1_->replication->status().has_peer_clock()) << "not known any more";
+    EXPECT_FALSE(lb2_->replication->status().has_peer_clock());
+}
+
 TEST_F(Replicating, ChangesOnBothSidesWaitForSomebodyToChoose) {
     lb1_->apply(yaml_of("mine"));
     lb2_->apply(yaml_of("theirs"));
