@@ -19,11 +19,12 @@ class Bundle : public PairTest {
     void begin() {
         const std::string key = must_run(nullptr, {"openssl", "genpkey", "-algorithm", "ed25519"});
         const std::map<std::string, std::string> words{
-            {"LOGIN", "tell-nobody-1"},   {"PAGE", "tell-nobody-2"},   {"QUERY", "tell-nobody-3"},
+            {"LOGIN", "tell-nobody-0"},   {"PAGE", "tell-nobody-2"},   {"QUERY", "tell-nobody-3"},
             {"HEADER", "tell-nobody-4"},  {"HOOK", "tell-nobody-5"},   {"OLD", "tell-nobody-6"},
             {"PATH", "tell-nobody-8"},    {"COOKIE", "tell-nobody-9"}, {"SENT", "tell-nobody-10"},
             {"MANUAL", "tell-nobody-11"}, {"STATS", "tell-nobody-12"}, {"BEARER", "tell-nobody-13"},
-            {"RULE", "tell-nobody-14"},   {"SAID", "tell-nobody-15"}};
+            {"RULE", "tell-nobody-14"},   {"SAID", "tell-nobody-15"},  {"PEER", "tell-nobody-16"},
+            {"CAUGHT", "tell-nobody-17"}};
         for (const auto& [name, word] : words) secrets_.add("a configured word, " + name, word);
         secrets_.add_private_keys("a certificate's private key", key);
         PairSpec spec;
@@ -36,7 +37,7 @@ class Bundle : public PairTest {
             "  - label: radius\n    address: 10.77.0.211\n    ports: [81]\n"
             "    check: {type: negotiate, protocol: radius, user: me, password: LOGIN, secret: OLD}\n"
             "    real_servers: [{label: rs1, address: 10.77.0.21}]\n"
-            "  - label: cache\n    address: 10.77.0.212\n    ports: [82]\n"
+            "  - label: cache\n    address: 10.77.0.212\n    ports: [82]\n    note: MANUAL and PEER\n"
             "    check: {type: negotiate, protocol: tcp, send: 'AUTH SENT\\r\\n', expect: OK}\n"
             "    real_servers: [{label: rs1, address: 10.77.0.21}]\n"
             "layer7: {statistics: {user: me, password: PAGE}}\n"
@@ -58,6 +59,14 @@ class Bundle : public PairTest {
         file_ = pair().config_dir("lb1") + ".tar.gz";
         folder_ = pair().config_dir("lb1") + ".unpacked";
         fs::create_directories(folder_);
+    }
+    // This node's and the peer's; notes of this node repeat words of both.
+    void add_lines_for_haproxy() {
+        const std::string own = pair().config_dir("lb1") + "/files/haproxy";
+        const std::string peers = pair().state_dir("lb1") + "/peer/files/haproxy";
+        for (const std::string& folder : {own, peers}) fs::create_directories(folder);
+        write_file(own + "/additions.cfg", additions_, 0640);
+        write_file(peers + "/additions.cfg", "stats auth a:tell-nobody-16\n", 0600);
     }
     Outcome make_bundle() { return pair().cli("lb1", {"support-bundle", file_, "--json"}, 110s); }
     // By their names behind the bundle's own folder.
@@ -86,14 +95,13 @@ TEST_F(Bundle, HasEverythingButTheSecrets) {
     ASSERT_TRUE(wait_until([&] { return fs::exists(pair().run_dir("lb1") + "/haproxy.sock"); }, 20s));
     // A password that is only in an old revision and in the histories.
     ASSERT_EQ(pair().cli("lb1", {"service", "set", "radius", "check.secret=newer-secret-7"}).exit_code, 0);
-    // Lines for HAProxy that are in force now, and were not in revision 1.
-    fs::create_directories(pair().config_dir("lb1") + "/files/haproxy");
-    write_file(pair().config_dir("lb1") + "/files/haproxy/additions.cfg", additions_, 0640);
+    // In force now, and not in revision 1.
+    add_lines_for_haproxy();
     ASSERT_EQ(pair().cli("lb1", {"service", "set", "radius", "note=x"}).exit_code, 0);
     ASSERT_TRUE(wait_until([&] { return read_file(rendered).find("frontend own") != std::string::npos; }, 20s));
     // A request that HAProxy does not take and keeps; a rule of somebody else's.
     std::string token;
-    for (int i = 0; i < 20; ++i) token += "tell-nobody-13";
+    for (int i = 0; i < 20; ++i) token += "tell-nobody-17";
     const std::string ask = "exec 3<>/dev/tcp/127.0.0.1/8997; printf 'GET / HTTP/1.1\\r\\nCookie: a=" + token +
                             "\\r\\nno header\\r\\n\\r\\n' >&3; cat <&3";
     ASSERT_TRUE(wait_until(
@@ -140,6 +148,7 @@ TEST_F(Bundle, HasEverythingButTheSecrets) {
 TEST_F(Bundle, WithoutDaemonsItSaysWhatIsMissingAndOverwritesNothing) {
     begin();
     if (HasFatalFailure()) return;
+    add_lines_for_haproxy();
     // HAProxy did not take the first text: all that there is are its last words.
     fs::create_directories(pair().run_dir("lb1"));
     write_file(pair().run_dir("lb1") + "/haproxy.log", "[ALERT] 'stats auth admin:tell-nobody-15'\n", 0600);
