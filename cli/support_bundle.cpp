@@ -117,8 +117,8 @@ class Bundle {
     [[nodiscard]] int files() const { return files_; }
 
   private:
-    // `text` is for whatever is not named. `known`, what is known to be a secret, will do only for our own commands
-    // that mask what they show, or that JSON must stay JSON of.
+    // `text` is for whatever is not named. `known`, only what is known to be a secret, is for what our own programs
+    // have masked, and what must stay JSON.
     enum class Masking { text, yaml, known };
 
     // Of what is in force here and on the peer, of all that is kept, and of the keys.
