@@ -25,7 +25,7 @@
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/store.hpp"
-#include "redact.hpp"
+#include "lib/config/redact.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -117,26 +117,25 @@ class Bundle {
     [[nodiscard]] int files() const { return files_; }
 
   private:
-    enum class Masking { known, text, yaml };
+    // `text` is for whatever is not named. `known`, only what is known to be a secret, is for what our own programs
+    // have masked, and what must stay JSON.
+    enum class Masking { text, yaml, known };
 
-    // Of what is in force, of every revision kept, and of the keys.
+    // Of what is in force here and on the peer, of all that is kept, and of the keys.
     void learn_secrets() {
         std::error_code none;
         for (const auto& file : fs::directory_iterator(paths_.keys_dir(), none)) {
             if (auto text = tail_of(file.path(), file_bytes_max)) redactor_.add_key_file(*text);
         }
-        std::vector<std::string> clusters{paths_.cluster_file(), paths_.state_dir + "/applied/cluster.yaml"};
-        for (const auto& entry : fs::directory_iterator(paths_.revisions_dir(), none)) {
-            clusters.push_back(entry.path().string() + "/cluster.yaml");
+        std::vector<std::string> folders{paths_.config_dir};
+        for (const std::string& parent : {paths_.state_dir, paths_.revisions_dir()}) {
+            for (const auto& entry : fs::directory_iterator(parent, none)) folders.push_back(entry.path());
         }
-        for (const std::string& path : clusters) {
-            const auto text = config::read_text(path);
-            if (!text) continue;
-            config::ClusterConfig cluster;
-            config::Positions positions;
-            config::Problems problems;
-            config::parse_yaml(*text, path, cluster, positions, problems);  // what is right in it will do
-            redactor_.add_configuration(cluster);
+        for (const std::string& folder : folders) {
+            if (const auto text = config::read_text(folder + "/cluster.yaml")) redactor_.add_cluster(*text);
+            for (const auto& file : fs::directory_iterator(folder + "/files/haproxy", none)) {
+                if (const auto text = config::read_text(file.path())) redactor_.add_haproxy(*text);
+            }
         }
     }
 
@@ -156,7 +155,7 @@ class Bundle {
                                                   : redactor_.yaml(*text));
     }
 
-    void run(const std::string& name, const std::vector<std::string>& arguments, Masking masking = Masking::known,
+    void run(const std::string& name, const std::vector<std::string>& arguments, Masking masking = Masking::text,
              Limits limits = {}) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until_ - Clock::now());
         limits.time = std::min(limits.time, left);
@@ -167,22 +166,23 @@ class Bundle {
         add(name, capture(arguments, limits), masking);
     }
 
-    void file(const std::string& name, const std::string& path, Masking masking = Masking::known) {
+    void file(const std::string& name, const std::string& path, Masking masking = Masking::text) {
         add(name, tail_of(path, file_bytes_max), masking);
     }
 
-    void own(const std::string& name, std::vector<std::string> words, Limits limits = {}) {
+    void own(const std::string& name, std::vector<std::string> words, Masking masking = Masking::text,
+             Limits limits = {}) {
         std::vector<std::string> arguments{"/proc/self/exe", "--config-dir", paths_.config_dir, "--run-dir",
                                            paths_.run_dir,   "--state-dir",  paths_.state_dir};
         arguments.insert(arguments.end(), words.begin(), words.end());
-        run("lbcluster/" + name, arguments, Masking::known, limits);
+        run("lbcluster/" + name, arguments, masking, limits);
     }
 
     void own_commands() {
         own("version.txt", {"--version"});
-        own("status.txt", {"status"});
-        own("status.json", {"status", "--json"});
-        own("events.txt", {"events"});
+        own("status.txt", {"status"}, Masking::known);
+        own("status.json", {"status", "--json"}, Masking::known);
+        own("events.txt", {"events"}, Masking::known);
         own("config-check.txt", {"config", "check"});
         own("config-show.txt", {"config", "show"});
         own("config-history.txt", {"config", "history"});
@@ -195,9 +195,9 @@ class Bundle {
         }
         own("config-diff-peer.txt", {"config", "diff", "--peer"});
         own("floating-ips.txt", {"floating-ip", "list"});
-        own("key-fingerprint.txt", {"key", "fingerprint"});
+        own("key-fingerprint.txt", {"key", "fingerprint"}, Masking::known);
         own("connections.txt", {"connections", "--limit", "200"});
-        own("diagnose.txt", {"diagnose"}, {.time = 30s});
+        own("diagnose.txt", {"diagnose"}, Masking::known, {.time = 30s});
     }
 
     void configuration() {
@@ -233,7 +233,7 @@ class Bundle {
         run("node/time.txt", {"date", "--utc", "+%FT%T.%NZ"});
         run("node/sysctls.txt",
             {"sysctl", "-a", "-r", R"(^net\.(ipv4\.(vs|conf|ip_forward|ip_nonlocal)|ipv6\.conf|netfilter))"},
-            Masking::known, {.bytes = 1024UL * 1024});
+            Masking::text, {.bytes = 1024UL * 1024});
         for (const char* name : {"uptime", "loadavg", "meminfo", "cpuinfo", "modules", "net/dev", "net/softnet_stat"}) {
             std::string flat = name;
             for (char& c : flat) c = c == '/' ? '-' : c;
@@ -265,21 +265,15 @@ class Bundle {
     }
 
     void haproxy() {
-        if (::access((paths_.run_dir + "/haproxy.cfg").c_str(), F_OK) != 0) {
-            missing_.push_back({"haproxy", "there is no " + paths_.run_dir + "/haproxy.cfg: no service of layer 7"});
-            return;
-        }
-        file("haproxy/haproxy.cfg", paths_.run_dir + "/haproxy.cfg", Masking::text);
-        if (::access((paths_.run_dir + "/haproxy.cfg.new").c_str(), F_OK) == 0) {
-            file("haproxy/haproxy.cfg.new", paths_.run_dir + "/haproxy.cfg.new", Masking::text);
-        }
         run("haproxy/version.txt", {"haproxy", "-vv"});
+        file("haproxy/haproxy.cfg", paths_.run_dir + "/haproxy.cfg");
+        file("haproxy/haproxy.log", paths_.run_dir + "/haproxy.log");
         for (const char* question : {"show stat", "show info", "show errors"}) {
             std::string name = question;
             name[name.find(' ')] = '-';
-            add("haproxy/" + name + ".txt",
-                ask_socket(paths_.run_dir + "/haproxy.sock", std::string(question) + "\n", {.time = 5s}),
-                Masking::text);
+            auto answer = ask_socket(paths_.run_dir + "/haproxy.sock", std::string(question) + "\n", {.time = 5s});
+            if (answer) answer = config::without_captured_bytes(*answer);
+            add("haproxy/" + name + ".txt", answer, Masking::text);
         }
     }
 
@@ -300,7 +294,7 @@ class Bundle {
     using Clock = std::chrono::steady_clock;
     config::Paths paths_;
     Tar& tar_;
-    Redactor redactor_;
+    config::Redactor redactor_;
     std::vector<Missing> missing_;
     std::size_t bytes_ = 0;
     int files_ = 0;

@@ -5,6 +5,7 @@
 #include "lbcluster/base/assert.hpp"
 #include "lbcluster/config/store.hpp"
 #include "lib/config/mask.hpp"
+#include "lib/config/redact.hpp"
 
 namespace lbcluster::config {
 namespace {
@@ -38,9 +39,14 @@ std::vector<std::string> lines_of(const std::string& text) {
     return lines;
 }
 
-std::vector<Row> rows_of(const std::string& text, bool masked) {
+// What is shown of a text; as many lines as it has.
+using Mask = std::string (*)(std::string_view text);
+
+std::string all_of(std::string_view text) { return std::string(text); }
+
+std::vector<Row> rows_of(const std::string& text, Mask mask) {
     const auto lines = lines_of(text);
-    const auto shown = masked ? lines_of(mask_lines(text)) : lines;
+    const auto shown = lines_of(mask(text));
     LBC_ASSERT(shown.size() == lines.size());
     std::vector<Row> rows;
     for (std::size_t i = 0; i < lines.size(); ++i) rows.push_back({lines[i], shown[i]});
@@ -123,10 +129,10 @@ std::string hunks(const std::vector<Line>& lines) {
 }
 
 std::string diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
-                 const std::string& new_name, bool masked) {
+                 const std::string& new_name, Mask mask) {
     if (old_text == new_text) return {};
-    const auto a = rows_of(old_text, masked);
-    const auto b = rows_of(new_text, masked);
+    const auto a = rows_of(old_text, mask);
+    const auto b = rows_of(new_text, mask);
     std::size_t start = 0;
     while (start < a.size() && start < b.size() && a[start] == b[start]) ++start;
     std::size_t end = 0;
@@ -143,17 +149,19 @@ bool is_unprintable(const std::string& bytes) {
     return bytes.find("PRIVATE KEY") != std::string::npos || bytes.find('\0') != std::string::npos;
 }
 
+bool is_haproxy(const std::string& name) { return name.starts_with("haproxy/"); }
+
 }  // namespace
 
 std::string unified_diff(const std::string& old_text, const std::string& new_text, const std::string& old_name,
                          const std::string& new_name) {
-    return diff(old_text, new_text, old_name, new_name, false);
+    return diff(old_text, new_text, old_name, new_name, all_of);
 }
 
 std::string unified_diff(const Content& old_content, const Content& new_content, const std::string& old_name,
                          const std::string& new_name) {
     std::string out = diff(old_content.cluster_yaml, new_content.cluster_yaml, old_name + "/cluster.yaml",
-                           new_name + "/cluster.yaml", true);
+                           new_name + "/cluster.yaml", mask_lines);
     std::set<std::string> names;
     for (const auto& [name, bytes] : old_content.files) names.insert(name);
     for (const auto& [name, bytes] : new_content.files) names.insert(name);
@@ -167,12 +175,20 @@ std::string unified_diff(const Content& old_content, const Content& new_content,
         const std::string old_path = in_old ? old_name + "/files/" + name : "/dev/null";
         const std::string new_path = in_new ? new_name + "/files/" + name : "/dev/null";
         if (!is_unprintable(old_bytes) && !is_unprintable(new_bytes)) {
-            out += diff(old_bytes, new_bytes, old_path, new_path, true);
+            out += diff(old_bytes, new_bytes, old_path, new_path, is_haproxy(name) ? mask_text : mask_lines);
         } else if (old_bytes != new_bytes) {
             out += "--- " + old_path + "\n+++ " + new_path + "\nThey differ; not shown: a private key, or no text.\n";
         }
     }
-    return out;
+    // What a line alone does not tell: a header's value below its name.
+    Redactor redactor;
+    for (const Content* content : {&old_content, &new_content}) {
+        redactor.add_cluster(content->cluster_yaml);
+        for (const auto& [name, bytes] : content->files) {
+            if (is_haproxy(name)) redactor.add_haproxy(bytes);
+        }
+    }
+    return redactor.known(out);
 }
 
 }  // namespace lbcluster::config

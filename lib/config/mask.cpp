@@ -11,6 +11,8 @@ namespace {
 
 constexpr const char* stars = "***";
 
+bool is_letter_or_digit(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
+
 std::string lower(std::string_view text) {
     std::string out(text);
     std::transform(out.begin(), out.end(), out.begin(),
@@ -18,10 +20,40 @@ std::string lower(std::string_view text) {
     return out;
 }
 
+// Short ones are secret only as a word of their own: X-Auth, ?sig=, but not `authority` or `design`.
 bool is_secret(std::string_view name) {
-    static constexpr std::array<const char*, 6> words{"authorization", "password", "passwd", "key", "secret", "token"};
+    static constexpr std::array<const char*, 8> parts{"authorization", "password", "passwd",    "key",
+                                                      "secret",        "token",    "signature", "credential"};
     const std::string text = lower(name);
-    return std::any_of(words.begin(), words.end(), [&](const char* w) { return text.find(w) != std::string::npos; });
+    if (std::any_of(parts.begin(), parts.end(), [&](const char* p) { return text.find(p) != std::string::npos; })) {
+        return true;
+    }
+    for (const std::string_view word : {"auth", "sig"}) {
+        for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+            const std::size_t end = at + word.size();
+            if ((at == 0 || !is_letter_or_digit(text[at - 1])) &&
+                (end == text.size() || !is_letter_or_digit(text[end])))
+                return true;
+        }
+    }
+    return false;
+}
+
+bool is_cookie(std::string_view name) { return lower(name).find("cookie") != std::string::npos; }
+
+// By its name, and by what follows it: keys of persistence are called `cookie`, too, but have mappings.
+bool is_secret(std::string_view name, std::string_view behind) {
+    if (is_secret(name)) return true;
+    if (!is_cookie(name)) return false;
+    const std::size_t value = behind.find_first_not_of(" \t");
+    const bool mapping = value == std::string_view::npos || std::string_view("\r\n{#").find(behind[value]) < 4;
+    return !mapping || lower(name) != name;
+}
+
+std::string_view trimmed(std::string_view text) {
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r')) text.remove_suffix(1);
+    return text;
 }
 
 std::size_t line_end(std::string_view text, std::size_t from, bool written_ends) {
@@ -53,7 +85,9 @@ std::string without_secrets(const std::string& text, bool written_ends) {
         const std::size_t end = std::min(text.find_first_of("&?;, /\r\n", at), text.size());
         const std::string_view part = std::string_view(text).substr(at, end - at);
         const std::size_t sign = part.find_first_of("=:");
-        if (sign == std::string_view::npos || !is_secret(part.substr(0, sign))) {
+        // `AUTH: 535 no` is a server's answer to that command.
+        if (sign == std::string_view::npos || part == "AUTH:" ||
+            !is_secret(part.substr(0, sign), std::string_view(text).substr(at + sign + 1))) {
             out += std::string_view(text).substr(at, end + 1 - at);
             at = end + 1;
             continue;
@@ -70,6 +104,69 @@ std::string without_secrets(const std::string& text, bool written_ends) {
     return out;
 }
 
+// `AUTH password` of redis, `PASS password` of others: in upper case, or where a command begins.
+std::string without_logins(const std::string& text, bool written_ends) {
+    std::string out;
+    std::size_t done = 0;
+    const std::string small = lower(text);
+    for (std::size_t at = 0; at + 4 < text.size(); ++at) {
+        const std::string_view command = std::string_view(small).substr(at, 4);
+        if (command != "auth" && command != "pass") continue;
+        std::size_t from = at + 4;
+        if (text[from] == '\\') ++from;  // HAProxy's way to write a blank
+        if (from >= text.size() || (text[from] != ' ' && text[from] != '\t')) continue;
+        const bool written_end = at >= 2 && text[at - 2] == '\\' && (text[at - 1] == 'n' || text[at - 1] == 'r');
+        const bool begins = at == 0 || written_end || std::string_view("\r\n\"'").find(text[at - 1]) < 4;
+        const bool blank = !begins && (text[at - 1] == ' ' || text[at - 1] == '\t');
+        const bool upper = std::string_view(text).substr(at, 4) == (command == "auth" ? "AUTH" : "PASS");
+        if (!begins && !(blank && upper)) continue;
+        const std::size_t end = line_end(text, from, written_ends);
+        if (trimmed(std::string_view(text).substr(from, end - from)).empty()) continue;
+        out += text.substr(done, from + 1 - done) + stars;
+        done = end;
+        at = end - 1;
+    }
+    return out + text.substr(done);
+}
+
+// https://user:password@host/services/T0/B0/token -> https://***@host/***: tokens stand in paths as well.
+std::string without_path(const std::string& url) {
+    const std::size_t scheme = url.find("://");
+    if (scheme == std::string::npos) return stars;
+    const std::size_t path = std::min(url.find_first_of("/?# \t", scheme + 3), url.size());
+    const std::string host = without_userinfo(url.substr(0, path));
+    return host + (path == url.size() ? "" : path + 1 == url.size() ? "/" : std::string("/") + stars);
+}
+
+// The lines of private keys.
+class Pem {
+  public:
+    bool hides(std::string_view line) {
+        const bool marker = line.find("PRIVATE KEY-----") != std::string_view::npos;
+        if (marker) inside_ = line.find("BEGIN") != std::string_view::npos;
+        return inside_ || marker;
+    }
+
+  private:
+    bool inside_ = false;
+};
+
+// `stats auth USER:PASSWORD`, `user U password P`, `http-request set-header X-Api-Key ...`: the rest of the line. The
+// word `cookie` is HAProxy's own, too; as the name of a header it is one to hide.
+std::string without_haproxy_secrets(const std::string& line) {
+    constexpr const char* blanks = " \t\r\n";
+    std::string before;
+    for (std::size_t at = line.find_first_not_of(blanks); at != std::string::npos;) {
+        const std::size_t end = std::min(line.find_first_of(blanks, at), line.size());
+        const std::string word = line.substr(at, end - at);
+        const bool secret = is_secret(word) || (is_cookie(word) && is_header_word(before));
+        at = line.find_first_not_of(blanks, end);
+        if (secret && at != std::string::npos) return line.substr(0, end) + " " + stars;
+        before = word;
+    }
+    return line;
+}
+
 // What is hidden after a line whose key is a secret's: its value may go on in the lines below.
 struct Below {
     bool active = false;
@@ -78,10 +175,12 @@ struct Below {
     char quote = 0;            // that the value opened and did not close
 };
 
-std::string_view trimmed(std::string_view text) {
-    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r')) text.remove_suffix(1);
-    return text;
+// Of a webhook. Quoted, or behind the `?` of a key of its own.
+bool is_url(std::string_view name) {
+    name.remove_prefix(std::min(name.find_first_not_of(" -?\t\"'"), name.size()));
+    while (!name.empty() && std::string_view(" \t\"'\r").find(name.back()) != std::string_view::npos)
+        name.remove_suffix(1);
+    return lower(name) == "url";
 }
 
 // Where the value of the first key that is a secret's begins, behind the colon; npos: there is none. Keys may be
@@ -96,7 +195,8 @@ std::size_t secret_value(std::string_view line, std::size_t& column) {
                                         : std::string_view(" \t,{[").find(line[begin - 1]) == std::string_view::npos)) {
             --begin;
         }
-        if (!is_secret(line.substr(begin, end - begin))) continue;
+        const std::string_view name = line.substr(begin, end - begin);
+        if (!is_secret(name, line.substr(colon + 1)) && !is_url(name)) continue;
         column = quote != 0 && begin > 0 ? begin - 1 : begin;
         return colon + 1;
     }
@@ -128,9 +228,12 @@ bool hide(std::string_view line, Below& below, std::string& out) {
 
 }  // namespace
 
+bool is_secret_name(std::string_view name) { return is_secret(name) || is_cookie(name); }
+
 std::string mask_value(std::string_view name, const std::string& text, bool written_ends) {
-    if (is_secret(name)) return stars;
-    return without_secrets(without_userinfo(text), written_ends);
+    if (is_secret_name(name)) return stars;
+    if (is_url(name)) return without_path(text);
+    return without_logins(without_secrets(without_userinfo(text), written_ends), written_ends);
 }
 
 std::string mask_secrets(std::string_view text) { return mask_value("", std::string(text), false); }
@@ -146,8 +249,8 @@ std::string mask_lines(std::string_view text) {
         std::size_t column = 0;
         std::size_t value = below.active ? std::string_view::npos : secret_value(line, column);
         // A key of its own: '? password', ': value' in the next line.
-        const bool alone = !below.active && is_secret(line) && line.find_first_not_of(" -") == line.find('?') &&
-                           line.find('?') != std::string_view::npos;
+        const bool alone = !below.active && (is_secret(line) || is_url(line)) &&
+                           line.find_first_not_of(" -") == line.find('?') && line.find('?') != std::string_view::npos;
         if (value != std::string_view::npos || alone) {
             const std::string_view given = alone ? "" : trimmed(line.substr(value));
             below = {true, alone ? line.find('?') : column, given.empty(), '\0'};
@@ -157,7 +260,9 @@ std::string mask_lines(std::string_view text) {
             // In front of it there may be others that are parts of a text.
             const std::string front = alone ? "" : mask_value("", std::string(line.substr(0, column)), true);
             out += front + std::string(alone ? line : line.substr(column, value - column));
-            if (!given.empty()) out += std::string(" ") + stars;
+            const bool url = !alone && is_url(line.substr(column, value - 1 - column));
+            const std::size_t quote = !given.empty() && (given[0] == '"' || given[0] == '\'') ? 1 : 0;
+            if (!given.empty()) out += " " + (url ? without_path(std::string(given.substr(quote))) : stars);
         } else if (!below.active) {
             out += mask_value("", std::string(line), true);
         }
@@ -166,5 +271,20 @@ std::string mask_lines(std::string_view text) {
     }
     return out;
 }
+
+std::string mask_text(std::string_view text) {
+    std::string out;
+    Pem pem;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        const std::string line(text.substr(at, end - at));
+        out += pem.hides(line) ? stars : without_haproxy_secrets(mask_value("", line, true));
+        if (end < text.size()) out += '\n';
+        at = end + 1;
+    }
+    return out;
+}
+
+bool is_header_word(std::string_view word) { return word.ends_with("-header") || word == "hdr"; }
 
 }  // namespace lbcluster::config

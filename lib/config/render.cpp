@@ -74,7 +74,11 @@ Scalar scalar_of(const pb::Message& message, const Field& field, int n, Secrets 
     if (secrets == Secrets::plain) return plain_scalar(message, field, n);
     if (options.secret()) return {"***", true};
     Scalar value = plain_scalar(message, field, n);
-    if (options.secret_parts()) value.text = mask_value(name, value.text, true);
+    if (options.secret_parts()) {
+        const Field* other = field.name() == "value" ? message.GetDescriptor()->FindFieldByName("name") : nullptr;
+        value.text =
+            mask_value(other != nullptr ? message.GetReflection()->GetString(message, other) : name, value.text, true);
+    }
     return value;
 }
 

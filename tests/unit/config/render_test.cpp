@@ -123,11 +123,43 @@ TEST(Render, SecretPartsAreMaskedWhole) {
              {"https://user:pass@host/x?y=1", "https://***@host/x?y=1"},
              {"https://host/@x", "https://host/@x"},
              {"{\"token\": \"a, b\", \"c\": 1}", "{\"token\":***"},
+             {"/a?v=1&sig=x&Signature=y&X-Credential=z", "/a?v=1&sig=***&Signature=***&X-Credential=***"},
+             {"/a?design=1&authority=2&author: x", "/a?design=1&authority=2&author: x"},
+             {"Cookie: session=x; a=b\r\nX-Auth: y\r\nHost: x", "Cookie:***\r\nX-Auth:***\r\nHost: x"},
+             {"PING\r\nAUTH x\r\nauth y z\r\nPASS w", "PING\r\nAUTH ***\r\nauth ***\r\nPASS ***"},
+             {"HELLO 3 AUTH a b\r\nPING", "HELLO 3 AUTH ***\r\nPING"},
+             {"SMTP AUTH: 535 no, the auth failed, bypass it", "SMTP AUTH: 535 no, the auth failed, bypass it"},
+             {"persistence: {cookie: {name: SRV}}", "persistence: {cookie: {name: SRV}}"},
              {"/plain?a=b,c", "/plain?a=b,c"}}) {
         EXPECT_EQ(mask_secrets(text), masked);
     }
-    const auto hook = read<ClusterConfig>("notifications: [{label: a, webhook: {url: \"https://u:p@host/\"}}]\n");
-    EXPECT_EQ(to_json(hook).find("u:p"), std::string::npos) << to_json(hook);
+}
+
+TEST(Render, OfAWebhookOnlySchemeAndHost) {
+    for (const auto& [url, shown] : std::vector<std::pair<std::string, std::string>>{
+             {"https://u:p@host/", "https://***@host/"},
+             {"https://host", "https://host"},
+             {"https://host:8443/services/T0/B0/x?sig=y", "https://host:8443/***"},
+             {"http://host?sig=y", "http://host/***"}}) {
+        const auto hook = read<ClusterConfig>("notifications: [{label: a, webhook: {url: \"" + url + "\"}}]\n");
+        EXPECT_NE(to_json(hook).find("{\"url\":\"" + shown + "\""), std::string::npos) << to_json(hook);
+        EXPECT_NE(to_yaml(hook).find(url), std::string::npos) << to_yaml(hook);
+    }
+}
+
+TEST(Render, ValuesOfHeadersThatAreSecret) {
+    const auto config = read<ClusterConfig>(
+        "virtual_services:\n"
+        "  - label: a\n    address: 10.0.0.1\n    ports: [80]\n    method: proxy\n    mode: http\n    headers:\n"
+        "      - {name: X-Api-Key, value: hidden}\n"
+        "      - {in: response, action: add, value: s=hidden, name: set-cookie}\n"
+        "      - {name: X-Forwarded-Port, value: '${port}'}\n");
+    const std::string shown = to_yaml(config, Secrets::masked) + to_json(config);
+    EXPECT_EQ(shown.find("hidden"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("${port}"), std::string::npos) << shown;
+    // Masked, it is a configuration still.
+    read<ClusterConfig>(to_yaml(config, Secrets::masked));
+    EXPECT_NE(to_yaml(config).find("hidden"), std::string::npos);
 }
 
 TEST(Render, CommentsAreFoundAndNothingElse) {

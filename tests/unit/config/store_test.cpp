@@ -555,8 +555,15 @@ TEST(Diff, ShowsNoSecrets) {
         "  - webhook: {url: \"https://u:SECRET@host/?key=SECRET\"}\n"
         "  - check: {request: '/?d=1&token=SECRET', headers: {Authorization: 'Basic SECRET'}}\n"
         "  - webhook: {url: 'https://u:SECRET@host/', headers: {Authorization: 'Basic SECRET'}}\n"
+        "  - webhook:\n"
+        "      url: \"https://host/services/SECRET?sig=SECRET\\\n"
+        "        SECRET\"\n"
+        "      verify: true\n"
+        "  - headers: {Cookie: session=SECRET}\n"
         "  - ? password\n"
-        "    : SECRET\n",
+        "    : SECRET\n"
+        "  - ? url\n"
+        "    : https://host/SECRET\n",
         {{"a.pem", key}, {"b.bin", std::string("a\0SECRET", 8)}, {"c.cfg", "password: SECRET\nx\n"}}};
     Content other{"", {{"a.pem", key + "x"}, {"b.bin", "SECRET"}, {"c.cfg", "password: SECRET2\ny\n"}}};
     const std::string shown = unified_diff(one, other, "old", "new");
@@ -564,8 +571,8 @@ TEST(Diff, ShowsNoSecrets) {
     EXPECT_EQ(shown.find("MII"), std::string::npos) << shown;
     for (const char* there :
          {"-      request: /a?b=1&token=***&c=2\n", "-      password: ***\n-      user: u\n", "-      fall: 1\n",
-          "-    user: v\n", "https://***@host/?key=***", "/?d=1&token=*** headers: {Authorization: ***\n",
-          "https://***@host/', headers: {Authorization: ***\n",
+          "-    user: v\n", "{url: https://***@host/***\n", "/?d=1&token=*** headers: {Authorization: ***\n",
+          "      url: https://host/***\n-        ***\n-      verify: true\n",
           "--- old/files/a.pem\n+++ new/files/a.pem\nThey differ; not shown",
           "-password: ***\n-x\n+password: ***\n+y\n"}) {
         EXPECT_NE(shown.find(there), std::string::npos) << there << shown;
@@ -575,6 +582,29 @@ TEST(Diff, ShowsNoSecrets) {
     EXPECT_NE(unified_diff(Content{"password: a\n", {}}, Content{"password: b\n", {}}, "x", "y")
                   .find("-password: ***\n+password: ***\n"),
               std::string::npos);
+}
+
+TEST(Diff, ShowsNoSecretsOfHaproxyAndHeaders) {
+    const std::string service =
+        "virtual_services:\n"
+        "  - label: a\n    address: 10.0.0.1\n    ports: [80]\n    persistence: {cookie: {name: SRV}}\n    headers:\n";
+    const Content one{service, {}};
+    const Content other{service +
+                            "      - name: X-Api-Key\n        value: SECRET1\n"
+                            "      - value: SECRET2\n        name: X-Token\n"
+                            "      - {name: X-Plain, value: plain}\n",
+                        {{"haproxy/additions.cfg",
+                          "userlist u\n    user joe insecure-password SECRET3\n    stats auth admin:SECRET4\n"
+                          "    http-request set-header X-Api-Key SECRET5\n    timeout client 5s"},
+                         {"note.txt", "SECRET3 is what joe types\n"}}};
+    const std::string shown = unified_diff(one, other, "old", "new");
+    EXPECT_EQ(shown.find("SECRET"), std::string::npos) << shown;
+    for (const char* there :
+         {"+      - {name: X-Plain, value: plain}\n", "+      - name: X-Api-Key\n+        value: ***\n",
+          "+    user joe insecure-password ***\n+    stats auth ***\n",
+          "+    timeout client 5s\n\\ No newline at end of file\n", " persistence: {cookie: {name: SRV}}\n"}) {
+        EXPECT_NE(shown.find(there), std::string::npos) << there << shown;
+    }
 }
 
 TEST(Diff, IsUnified) {
