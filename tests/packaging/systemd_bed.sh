@@ -8,7 +8,7 @@ source_dir=${1-} build_dir=${2-}
 self=$(readlink -f "$0")
 wanted_units=""
 
-bed_good() { touch /out/good; echo "all good"; }
+bed_good() { [ ! -d /out ] || touch /out/good; echo "all good"; }
 
 bed_outside() {
     [ -x /lib/systemd/systemd ] || { echo "systemd is not installed"; exit 77; }
@@ -103,11 +103,12 @@ bed() {
 }
 
 shown() { systemctl show -p "$2" --value "$1"; }
-# until_true WHAT COMMAND...: within 10 s; `fail WHAT` is the script's own.
+until_rounds=100
+# until_true WHAT COMMAND...: within 10 s, or `until_rounds` tenths; `fail WHAT` is the script's own.
 until_true() {
     local what=$1
     shift
-    for _ in $(seq 100); do
+    for _ in $(seq $until_rounds); do
         if "$@" >/dev/null 2>&1; then echo "ok: $what"; return; fi
         sleep 0.1
     done
