@@ -145,7 +145,7 @@ no_alarm_of_rights() {
 until_true "the machine has booted" systemctl is-system-running --wait
 until_true "all daemons run" all_active
 [ -z "$(systemctl --failed --no-legend)" ] || fail "units have failed"
-grep -q '^ip_vs ' /proc/modules || fail "the unit of forwarderd has not loaded IPVS"
+grep -q '^ip_vs ' /proc/modules || fail "IPVS is not loaded"
 until_true "a single node, as the package makes it, works" lbcluster status
 until_true "and has no alarm about a right" no_alarm_of_rights
 
