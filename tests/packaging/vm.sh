@@ -120,7 +120,7 @@ fi
 
 export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 source "$here/systemd_bed.sh"
-until_rounds=300   # programs take their time in here
+until_seconds=100   # programs take their time in here
 fail() {
     echo "FAILED: $*"
     {
@@ -237,7 +237,7 @@ for daemon in $daemons; do
     stopped[$daemon]=$(shown "$daemon" MainPID)
     kill -STOP "${stopped[$daemon]}"
 done
-until_rounds=900
+until_seconds=200
 for daemon in $daemons; do
     until_true "$daemon, frozen, is ended and started again" another "${stopped[$daemon]}" "$daemon"
 done
