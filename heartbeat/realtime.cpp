@@ -130,7 +130,7 @@ std::string lock_memory(const std::vector<pthread_t>& threads) {
 std::string set_realtime(pthread_t thread, int priority) {
     sched_param parameters{};
     parameters.sched_priority = priority;
-    const int error = ::pthread_setschedparam(thread, SCHED_RR, &parameters);
+    const int error = ::pthread_setschedparam(thread, SCHED_RR | SCHED_RESET_ON_FORK, &parameters);
     return error == 0 ? "" : std::string("SCHED_RR: ") + std::strerror(error);
 }
 

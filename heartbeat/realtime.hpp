@@ -21,7 +21,8 @@ void prepare_memory();
 // Locks what is in memory and what will be, and fetches what the calling thread and `threads` need. After everything
 // is open. Empty: done; else why not.
 std::string lock_memory(const std::vector<pthread_t>& threads);
-// SCHED_RR with this priority (1..99) for a thread. Empty: done; else why not.
+// SCHED_RR with this priority (1..99) for a thread, not for those that it makes: after a restart by command the first
+// thread still has it, and reading files must not get it from there. Empty: done; else why not.
 std::string set_realtime(pthread_t thread, int priority);
 
 // The heartbeat comes first, then the work on its addresses; both low among the real-time priorities, so that

@@ -79,7 +79,7 @@ Result<std::uint16_t> resolve_family() {
     return static_cast<std::uint16_t>(family);
 }
 
-// Nothing in the kernel loads the module for its netlink family.
+// Older kernels do not load the module when its netlink family is asked for.
 void load_module() {
     std::array<char*, 4> arguments{const_cast<char*>("modprobe"), const_cast<char*>("-q"), const_cast<char*>("ip_vs"),
                                    nullptr};

@@ -10,6 +10,8 @@
 #   --tty                COMMAND uses this terminal; without COMMAND always, and it is a shell then
 #   --vm                 the virtual machine even if this kernel has IPVS
 #   --cpus N, --memory MB   of the virtual machine (default 2 and 2048)
+#   --kernel             runs nothing: names the folder of the virtual machine's kernel, vmlinux and lib/modules/RELEASE, which
+#                        it downloads if need be
 #
 # COMMAND gets the working directory, and of the environment PATH, HOME, LANG, TERM, LBCLUSTER_*, GTEST_* and the
 # sanitizers' options. Without --tty its standard input is empty.
@@ -17,10 +19,10 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 cache=${LBCLUSTER_BED_CACHE:-/var/cache/lbcluster-bed}
-limit=300 modules="" share="" tty=no vm=no cpus=2 memory=2048
+limit=300 modules="" share="" tty=no vm=no kernel_only=no cpus=2 memory=2048
 
 die() { printf 'bed: %s\n' "$*" >&2; exit 125; }
-usage() { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 125; }
+usage() { sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -31,6 +33,7 @@ while [ $# -gt 0 ]; do
     --memory) memory=${2-}; shift ;;
     --tty) tty=yes ;;
     --vm) vm=yes ;;
+    --kernel) kernel_only=yes vm=yes ;;
     --) shift; break ;;
     -*) usage ;;
     *) break ;;
@@ -38,7 +41,7 @@ while [ $# -gt 0 ]; do
     shift || usage
 done
 for number in "$limit" "$cpus" "$memory"; do [[ $number =~ ^[1-9][0-9]*$ ]] || usage; done
-if [ $# = 0 ]; then tty=yes; set -- bash; fi
+if [ $# = 0 ] && [ $kernel_only = no ]; then tty=yes; set -- bash; fi
 if [ -n "$share" ]; then share=$(realpath -e "$share") || die "--share: no folder of that name"; fi
 [ "$tty" = no ] || { [ -t 0 ] && [ -t 1 ]; } || die "this is no terminal: name a COMMAND, without --tty"
 # Where the caller reads both from one place they keep their order.
@@ -164,6 +167,7 @@ if [ -z "$(cached)" ]; then
     (flock 8; if [ -z "$(cached)" ]; then download; fi) 8>"$cache/lock"
 fi
 kernel=$(cached)
+[ $kernel_only = no ] || { echo "$kernel"; exit 0; }
 release=$(basename "$kernel"/lib/modules/*)
 
 # What it needs to reach this machine's files, where all other modules are; and what nearly every test uses: from here a

@@ -8,7 +8,7 @@ source_dir=${1-} build_dir=${2-}
 self=$(readlink -f "$0")
 wanted_units=""
 
-bed_good() { touch /out/good; echo "all good"; }
+bed_good() { [ ! -d /out ] || touch /out/good; echo "all good"; }
 
 bed_outside() {
     [ -x /lib/systemd/systemd ] || { echo "systemd is not installed"; exit 77; }
@@ -103,15 +103,16 @@ bed() {
 }
 
 shown() { systemctl show -p "$2" --value "$1"; }
-# until_true WHAT COMMAND...: within 10 s; `fail WHAT` is the script's own.
+until_seconds=10
+# until_true WHAT COMMAND...: within until_seconds; `fail WHAT` is the script's own.
 until_true() {
-    local what=$1
+    local what=$1 end=$((SECONDS + until_seconds))
     shift
-    for _ in $(seq 100); do
-        if "$@" >/dev/null 2>&1; then echo "ok: $what"; return; fi
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -le $end ] || fail "$what"
         sleep 0.1
     done
-    fail "$what"
+    echo "ok: $what"
 }
 holds() { ip -br addr show dev eth0 | grep -qF " $1 "; }
 # another PID UNIT: it runs, as another process.

@@ -15,27 +15,12 @@ self=$(readlink -f "$0")
 vip=192.168.110.150
 
 if [ "${LBCLUSTER_TUTORIAL:-}" = "" ]; then   # outside: the root, then namespaces
-    for program in mmdebstrap socat; do
-        command -v $program >/dev/null || { echo "$program is not installed"; exit 77; }
-    done
+    command -v socat >/dev/null || { echo "socat is not installed"; exit 77; }
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
-    wanted=$(dpkg-deb -f "$packages"/new/lbcluster_*.deb Depends Recommends |
-        sed 's/^[A-Z][a-z]*://; s/([^)]*)//g' | tr -d ' ' | tr ',\n' '\n\n' | sed '/^$/d' | sort -u | paste -sd,)
-    wanted+=,curl,iproute2,iputils-ping,procps
+    source "$(dirname "$self")/debian_root.sh"
     root=$build_dir/package-root
-    if [ "$(cat "$root/made-of" 2>/dev/null)" != "$wanted" ]; then
-        rm -rf "$root"
-        mkdir -p "$root"
-        make_root() { timeout 350 mmdebstrap --quiet --mode=root --variant=minbase --include="$wanted" bookworm "$root/root" >"$root/log" 2>&1; }
-        # An archive that is away for a moment, or altogether, is not what is tested.
-        if ! make_root && { rm -rf "$root/root"; ! make_root; }; then
-            cat "$root/log"
-            ! grep -qE 'Failed to fetch|Could not (resolve|connect)|Temporary failure resolving|Unable to connect' "$root/log" || exit 77
-            exit 1
-        fi
-        echo "$wanted" >"$root/made-of"
-    fi
+    debian_root "$root" "$packages" curl,iproute2,iputils-ping,procps
     unshare -n true || exit 77
     LBCLUSTER_TUTORIAL=inside timeout -k 5 200 unshare -n -m -p --fork --kill-child --mount-proc \
         "$self" "$source_dir" "$build_dir" "$scratch" "$root/root"

@@ -54,7 +54,14 @@ pid=$(shown heartbeatd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "no system call filter"
 grep -qE '^VmLck:\s+[1-9]' "/proc/$pid/status" || fail "its memory is not locked"
-[[ $(chrt -p "$pid") == *SCHED_RR* ]] || fail "no real-time priority"
+grep -q '^CapBnd:.*0000000000807000$' "/proc/$pid/status" || fail "it has other capabilities"
+# Heartbeats, addresses, announcements; whatever reads files is no thread of these.
+priorities() {
+    local task
+    for task in "/proc/$pid/task"/*; do chrt -p "${task##*/}" | sed -n 's/.*priority: \([1-9].*\)/\1/p'; done | sort | paste -sd' '
+}
+as_wanted() { [ "$(priorities)" = "10 10 20" ]; }
+until_true "three of its threads are real-time" as_wanted
 lbcluster status | grep -qE 'not-realtime|memory-not-locked' && fail "it misses a privilege"
 kill -9 "$pid"
 until_true "killed, it is started again" another "$pid"
@@ -65,6 +72,7 @@ lbcluster heartbeat restart >/dev/null
 until_true "a restart by command" told "restart asked for"
 until_true "after which it adopts, too" adopted 2
 [ "$(shown heartbeatd MainPID)" = "$pid" ] || fail "it became another process for systemd"
+until_true "and no more threads are real-time than before" as_wanted
 # A restart by systemd, as an upgrade does it: another process, and the addresses are there in every moment.
 ip monitor address >/run/addresses &
 monitor=$!
