@@ -15,6 +15,7 @@ worse=0
 while read -r unit limit; do
     told=$(systemd-analyze security --offline=yes --no-pager "$1/packaging/systemd/$unit.service")
     value=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' <<<"$told")
+    [ -n "$value" ] || { echo "$unit: systemd-analyze does not say how exposed it is:"; echo "$told"; exit 1; }
     if awk "BEGIN { exit !($value > $limit) }"; then
         grep '^✗' <<<"$told"
         echo "$unit: $value is more than $limit"

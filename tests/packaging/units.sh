@@ -62,7 +62,8 @@ priorities() {
 }
 as_wanted() { [ "$(priorities)" = "10 10 20" ]; }
 until_true "three of its threads are real-time" as_wanted
-lbcluster status | grep -qE 'not-realtime|memory-not-locked' && fail "it misses a privilege"
+said=$(lbcluster status) || fail "lbcluster status"
+[[ ! $said =~ not-realtime|memory-not-locked ]] || fail "it misses a privilege"
 kill -9 "$pid"
 until_true "killed, it is started again" another "$pid"
 until_true "and adopts" adopted 1
@@ -84,14 +85,15 @@ grep -q '^Deleted' /run/addresses && fail "the restart took addresses away"
 [ "$(stat -c %G /run/lbcluster/heartbeatd.sock)" = lbcluster ] || fail "heartbeatd: the group cannot ask it"
 lbcluster floating-ip add 10.9.0.51 >/dev/null || fail "floating-ip add"
 until_true "a change is applied" holds 10.9.0.51/32
-# A link into a folder that heartbeatd does not watch: only the reload makes it look.
+# A link into a folder that heartbeatd does not watch: only the reload makes it look. That there is a link now is noticed,
+# and by what the file says then.
 mkdir /etc/elsewhere
-cp /etc/lbcluster/cluster.yaml /etc/elsewhere/
+sed 's/10\.9\.0\.51/10.9.0.53/' /etc/lbcluster/cluster.yaml >/etc/elsewhere/cluster.yaml
 ln -s /etc/elsewhere/cluster.yaml /etc/lbcluster/.link
 mv -T /etc/lbcluster/.link /etc/lbcluster/cluster.yaml
-sleep 1   # that is noticed, and changes nothing
-sed -i 's/10\.9\.0\.51/10.9.0.52/' /etc/elsewhere/cluster.yaml
-sleep 1
+until_true "a link is noticed" holds 10.9.0.53/32
+sed -i 's/10\.9\.0\.53/10.9.0.52/' /etc/elsewhere/cluster.yaml
+sleep 1   # nothing happens
 holds 10.9.0.52/32 && fail "it was read without a reload"
 systemctl reload heartbeatd || fail "reload"
 until_true "a reload reads the files" holds 10.9.0.52/32
@@ -111,7 +113,8 @@ grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "healthd: no system call filt
 forwards() { lbcluster status --json | grep -qE '"ipvs": *true|"id": *"no-ipvs"'; }
 until_true "forwarderd says that it is ready" systemctl -q is-active forwarderd
 until_true "it forwards, or says that this kernel cannot" forwards
-lbcluster status --json | grep -qE '"id": *"(forward-failed|sysctls-not-set|owned-not-stored|forward-events-not-stored|services-not-served)"' &&
+said=$(lbcluster status --json) || fail "lbcluster status"
+grep -qE '"id": *"(forward-failed|sysctls-not-set|owned-not-stored|forward-events-not-stored|services-not-served)"' <<<"$said" &&
     fail "forwarderd: it misses a right"
 pid=$(shown forwarderd MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "forwarderd: new privileges are possible"
@@ -144,7 +147,8 @@ until_true "replicatord says that it is ready" systemctl -q is-active replicator
 until_true "it has looked at the configuration" replicates
 [ -S /run/lbcluster/pairing.sock ] || fail "replicatord waits for no pairing"
 [ "$(stat -c %G /run/lbcluster/pairing.sock)" = loadbalancer ] || fail "replicatord: the peer's account cannot come in"
-lbcluster status --json | grep -qE '"id": *"(replication|replica)-' && fail "replicatord: it misses a right"
+said=$(lbcluster status --json) || fail "lbcluster status"
+grep -qE '"id": *"(replication|replica)-' <<<"$said" && fail "replicatord: it misses a right"
 pid=$(shown replicatord MainPID)
 grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" || fail "replicatord: new privileges are possible"
 grep -q '^Seccomp:.*2' "/proc/$pid/status" || fail "replicatord: no system call filter"
