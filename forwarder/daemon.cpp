@@ -24,8 +24,6 @@ namespace {
 
 constexpr unsigned revision_tries_max = 10;
 
-std::string owned_path(const config::Paths& paths) { return paths.run_dir + "/forwarderd.owned"; }
-
 // A log has one line an event.
 std::string one_line(const std::string& lines) {
     std::string out;
@@ -94,7 +92,7 @@ Result<void> Daemon::open() {
     events_ = std::make_unique<bus::EventLog>(io_, files_, *bus_, paths_.state_dir + "/forward-events.jsonl");
     events_->load();
 
-    const std::string path = owned_path(paths_);
+    const std::string path = owned_path(paths_.run_dir);
     reconciler_ = std::make_unique<Reconciler>(kernel_, read_owned(path), [path](const std::string& text) {
         return config::write_atomically(path, text, 0600);
     });

@@ -105,14 +105,7 @@ void Daemon::log_outcome(const Outcome& outcome) {
     }
     std::string error = outcome.ipvs_error;
     if (error.empty()) {
-        for (const auto& [key, text] : outcome.errors) error += (error.empty() ? "" : " | ") + text;
-        for (const std::string* text : {&outcome.rules_error, &outcome.delivery_error, &outcome.sync_error,
-                                        &outcome.timeouts_error, &outcome.owned_error}) {
-            if (!text->empty()) error += (error.empty() ? "" : " | ") + *text;
-        }
-        for (const SysctlState& one : outcome.sysctls) {
-            if (!one.error.empty()) error += (error.empty() ? "" : " | ") + one.error;
-        }
+        for (const std::string& text : faults(outcome)) error += (error.empty() ? "" : " | ") + text;
     }
     constexpr std::size_t error_bytes_max = 2000;
     error.resize(std::min(error.size(), error_bytes_max));

@@ -12,6 +12,8 @@ constexpr const char* title = "forwarderd-owned 1";
 
 }  // namespace
 
+std::string owned_path(const std::string& run_dir) { return run_dir + "/forwarderd.owned"; }
+
 std::string render_owned(const Owned& owned) {
     std::string out = std::string(title) + "\n";
     for (const ServiceKey& key : owned.services) out += "S " + key.to_string() + "\n";

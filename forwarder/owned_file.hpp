@@ -35,6 +35,8 @@ struct Owned {
     bool operator==(const Owned&) const = default;
 };
 
+// In the run folder.
+std::string owned_path(const std::string& run_dir);
 std::string render_owned(const Owned& owned);
 Owned parse_owned(const std::string& text);
 // Nothing there, or more than 4 MiB: empty.

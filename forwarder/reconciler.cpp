@@ -23,6 +23,23 @@ std::string text_of(const Sync& sync) {
 
 }  // namespace
 
+std::vector<std::string> faults(const Outcome& outcome) {
+    std::vector<std::string> out;
+    const auto add = [&](const std::string& text) {
+        if (!text.empty()) out.push_back(text);
+    };
+    add(outcome.ipvs_error);
+    if (outcome.ipvs_error.empty()) {
+        for (const auto& [key, text] : outcome.errors) add(text);
+    }
+    for (const std::string* text : {&outcome.rules_error, &outcome.delivery_error, &outcome.sync_error,
+                                    &outcome.timeouts_error, &outcome.owned_error}) {
+        add(*text);
+    }
+    for (const SysctlState& one : outcome.sysctls) add(one.error);
+    return out;
+}
+
 Reconciler::Reconciler(Kernel& kernel, Owned owned, Write write)
     : kernel_(kernel), owned_(std::move(owned)), written_(owned_), write_(std::move(write)) {}
 
@@ -58,6 +75,7 @@ void Reconciler::refresh_counters() {
 
 const Outcome& Reconciler::reconcile(const Desired& desired) {
     outcome_ = {};
+    outcome_.sync_error = desired.sync_error;
     const bool ipvs = open_ipvs(desired);
     set_sysctls(desired.sysctls);
     if (ipvs) {
@@ -80,6 +98,12 @@ bool Reconciler::open_ipvs(const Desired& desired) {
     // Without a service of layer 4, now or before, nobody needs IPVS, and nobody shall load its module.
     if (desired.table.empty() && owned_.services.empty() && owned_.syncs.empty()) return false;
     auto version = kernel_.ipvs();
+    if (!version && version.error().code == ENOENT && desired.table.empty()) {
+        // Gone with its module, and all that was in it.
+        owned_.services.clear();
+        owned_.syncs.clear();
+        return false;
+    }
     if (!version) {
         outcome_.ipvs_error = text_of(version.error());
         return false;
@@ -278,11 +302,23 @@ void Reconciler::restore_sysctls(const std::vector<Sysctl>& wanted) {
             continue;
         }
         const auto value = kernel_.sysctl(name);
+        Result<void> done;
         if (value && *value == memory.set) {
             ++outcome_.steps;
-            if (!kernel_.set_sysctl(name, memory.before)) ++outcome_.failures;
+            done = kernel_.set_sysctl(name, memory.before);
+            if (!done) ++outcome_.failures;
+        } else if (!value && value.error().code != ENOENT) {  // ENOENT: an interface, or a module, that has gone
+            done = value.error();
         }
-        it = owned_.sysctls.erase(it);
+        if (done) {
+            it = owned_.sysctls.erase(it);
+            continue;
+        }
+        outcome_.sysctls.push_back({{name, memory.before, "no service needs it any more"},
+                                    value ? *value : "",
+                                    memory.before,
+                                    text_of(done.error())});
+        ++it;
     }
 }
 
@@ -298,14 +334,22 @@ void Reconciler::stop_syncs(const Desired& desired) {
         // The other role goes only when the new one has begun: what happens in between is told.
         const bool in_the_way = one.role == wanted.role && one != wanted;
         if (!in_the_way && (wanted.role != SyncRole::none || !owned_.syncs.contains(one.role))) continue;
-        ++outcome_.steps;
-        if (kernel_.stop_sync(one)) owned_.syncs.erase(one.role);
-        else ++outcome_.failures;
+        stop_sync(one);
     }
 }
 
+void Reconciler::stop_sync(const Sync& sync) {
+    ++outcome_.steps;
+    const auto done = kernel_.stop_sync(sync);
+    if (done) {
+        owned_.syncs.erase(sync.role);
+        return;
+    }
+    ++outcome_.failures;
+    outcome_.sync_error = text_of(done.error());
+}
+
 void Reconciler::start_sync(const Desired& desired) {
-    outcome_.sync_error = desired.sync_error;
     auto running = kernel_.syncs();
     if (!running) {
         outcome_.sync_error = text_of(running.error());
@@ -326,11 +370,7 @@ void Reconciler::start_sync(const Desired& desired) {
             if (!started) outcome_.sync_error = text_of(started.error());
         }
         const SyncRole other = wanted.role == SyncRole::master ? SyncRole::backup : SyncRole::master;
-        if (const auto found = role(other); found != running->end() && outcome_.sync_error.empty()) {
-            ++outcome_.steps;
-            if (kernel_.stop_sync(*found)) owned_.syncs.erase(other);
-            else ++outcome_.failures;
-        }
+        if (const auto found = role(other); found != running->end() && outcome_.sync_error.empty()) stop_sync(*found);
         running = kernel_.syncs();
     }
     if (running && !running->empty()) outcome_.sync = running->front();

@@ -38,14 +38,17 @@ struct Outcome {
     std::string delivery_error;  // of transparent connections
     std::string timeouts_error;
     std::string owned_error;
-    std::vector<SysctlState> sysctls;
-    Sync sync;  // as it runs
+    std::vector<SysctlState> sysctls;  // and those that could not be made what they were
+    Sync sync;                         // as it runs
     std::string sync_error;
     std::vector<std::string> drift;  // of this time; at most drift_lines_max
     std::size_t drifts = 0;
     std::size_t steps = 0;     // carried out
     std::size_t failures = 0;  // of them
 };
+
+// What is not as wanted, and why; a line each.
+std::vector<std::string> faults(const Outcome& outcome);
 
 inline constexpr std::size_t drift_lines_max = 10;
 
@@ -84,6 +87,7 @@ class Reconciler {
     void set_deliveries(const Rules& rules);
     Result<void> set_delivery(bool v6, bool wanted);
     void stop_syncs(const Desired& desired);
+    void stop_sync(const Sync& sync);
     void start_sync(const Desired& desired);
     void set_timeouts(const Timeouts& wanted);
     void remember();

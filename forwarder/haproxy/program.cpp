@@ -171,6 +171,24 @@ ProxyProcess find_proxy(const ProxyFiles& files) {
     return process ? *process : ProxyProcess{};
 }
 
+Result<void> end_proxy(const ProxyFiles& files, milliseconds limit) {
+    const ProxyProcess process = find_proxy(files);
+    if (process.pid <= 0) return {};
+    const Fd fd(process.fd);
+    const std::string what = "HAProxy (process " + std::to_string(process.pid) + ")";
+    // The master takes its workers along: on SIGTERM it waits for them, and without it they end by themselves.
+    for (const int signal : {SIGTERM, SIGKILL}) {
+        if (::syscall(SYS_pidfd_send_signal, fd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) {
+            Error error = system_error("cannot end " + what, errno);
+            error.hint = "end it as root: kill " + std::to_string(process.pid);
+            return error;
+        }
+        pollfd wait{fd.get(), POLLIN, 0};
+        if (::poll(&wait, 1, static_cast<int>(limit.count())) > 0) return {};
+    }
+    return Error{what + " does not end: " + std::strerror(ETIMEDOUT), "it ends with the next boot", ETIMEDOUT};
+}
+
 void reap(pid_t pid) {
     int status = 0;
     ::waitpid(pid, &status, WNOHANG);

@@ -41,6 +41,8 @@ Result<ProxyProcess> start_proxy(const std::string& program, const ProxyFiles& f
 // The master process that listens on our socket, whoever started it. pid -1: there is none.
 ProxyProcess find_proxy(const ProxyFiles& files);
 Result<ProxyProcess> watch_process(pid_t pid);
+// Ends the one that find_proxy() finds, and its workers; none is no error. Blocks, at most `limit` until it is killed.
+Result<void> end_proxy(const ProxyFiles& files, milliseconds limit);
 // Of a child that has ended; of any other nothing happens.
 void reap(pid_t pid);
 // Certificates with their keys: the folder is for its owner only, and so is each file. Those that are as they shall be

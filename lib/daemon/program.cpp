@@ -35,7 +35,9 @@ reference::Manual manual_of(const Program& program) {
         "systemd when it is ready, and that it is alive.",
         "SIGTERM and SIGINT end it in order; SIGHUP makes it read the configuration again, which it also "
         "does by itself when a file changes."};
-    out.exits = {{0, "Ended in order, or --check found nothing wrong"},
+    std::string done = "Ended in order, or --check found nothing wrong";
+    for (const Program::Task& task : program.tasks) done += ", or " + task.option + ": " + task.done;
+    out.exits = {{0, done},
                  {1, "Failed"},
                  {2, "Usage: the command line is not understood"},
                  {3, "The configuration is not valid"}};
@@ -56,7 +58,11 @@ int run_program(const Program& program, int argc, char** argv) {
         app.add_option("--config-dir", paths.config_dir, "Folder of node.yaml and cluster.yaml")->capture_default_str();
         app.add_option("--run-dir", paths.run_dir, "Folder of the daemons' sockets")->capture_default_str();
         app.add_option("--state-dir", paths.state_dir, "Folder of keys, revisions and history")->capture_default_str();
-        app.add_flag("--check", check_only, "Check the configuration and end");
+        const auto check = app.add_flag("--check", check_only, "Check the configuration and end");
+        const Program::Task* wanted = nullptr;
+        for (const Program::Task& task : program.tasks) {
+            app.add_flag_callback(task.option, [&wanted, &task] { wanted = &task; }, task.about)->excludes(check);
+        }
         app.set_version_flag("--version", program.name + " " + LBCLUSTER_VERSION);
         if (reference::print_reference(app, manual_of(program), argc, argv)) return 0;
         try {
@@ -67,6 +73,7 @@ int run_program(const Program& program, int argc, char** argv) {
         if (check_only) return program.check(paths);
         ::signal(SIGPIPE, SIG_IGN);
         ::umask(0027);
+        if (wanted != nullptr) return wanted->run(paths);
         program.before_threads();
         start_logging(program.name, "info");
         return program.run(paths);

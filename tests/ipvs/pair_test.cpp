@@ -3,6 +3,7 @@
 // changes no entry of IPVS, as both nodes have had the same ones all the time.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 
 #include "tests/ipvs/cluster.hpp"
@@ -26,6 +27,7 @@ class IpvsPair : public ::testing::TestWithParam<Family> {
         spec.timers = "keepalive: 300ms\ndeadtime: 4s\ninitdead: 10s";
         spec.links = {LinkSpec::heartbeat_net(), LinkSpec::lan()};
         spec.floating_ips = {"{address: \"" + gateway_ + "\", interface: eth2}"};
+        for (const char* node : {"lb1", "lb2"}) sysctls_[node] = sysctls(node);
         const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
         cluster_ = std::make_unique<Cluster>(lab_, "/run/pair-" + name.substr(name.find('/') + 1), spec, services);
     }
@@ -85,6 +87,12 @@ class IpvsPair : public ::testing::TestWithParam<Family> {
     bool sync_becomes(const std::string& node, const std::string& role) {
         return wait_until([&] { return sync_role(node) == role; }, 60s, 100ms);
     }
+    // What forwarderd sets, but for those of interfaces.
+    std::string sysctls(const std::string& node) {
+        return must_run_slowly(&host(node), {"sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding",
+                                             "net.ipv4.conf.all.send_redirects", "net.ipv4.vs.expire_nodest_conn",
+                                             "net.ipv4.vs.expire_quiescent_template", "net.ipv4.vs.conn_reuse_mode"});
+    }
     void open_sessions() {
         for (const std::string& address : {dr_, nat_, tun_}) {
             ASSERT_TRUE(wait_until([&] { return TcpSession(host("client"), address, 2s).alive(); }, 60s, 50ms))
@@ -109,6 +117,7 @@ class IpvsPair : public ::testing::TestWithParam<Family> {
     const std::string gateway_ = in_family("10.80.0.200", "fd80::200");  // of the NAT servers
     Lab lab_;
     Farm farm_;
+    std::map<std::string, std::string> sysctls_;  // before forwarderd
     std::unique_ptr<Cluster> cluster_;
     std::vector<std::unique_ptr<TcpSession>> sessions_;
 };
@@ -170,6 +179,19 @@ TEST_P(IpvsPair, ConnectionsLiveOnWhenTheActiveNodeIsGone) {
     EXPECT_TRUE(sync_becomes("lb1", "master"));
     EXPECT_TRUE(sync_becomes("lb2", "backup"));
     std::printf("    hand-over: %s\n", text_of(load.since(handed), handed).c_str());
+
+    // What `forwarderd --release` leaves of it: nothing, and what is not ours.
+    for (const char* node : {"lb1", "lb2"}) {
+        static_cast<void>(pair.forwarderd(node).stop());
+        must_run_slowly(&host(node), {"ipvsadm", "-A", "-t", "192.0.2.1:80", "-s", "rr"});
+        const std::vector<std::string> words{forwarderd_path(), "--release", "--run-dir", pair.run_dir(node)};
+        const Outcome released = run(&host(node), words, "", {}, 60s);
+        EXPECT_TRUE(released.ok()) << released.err;
+        EXPECT_EQ(cluster_->ipvs(node), "-A -t 192.0.2.1:80 -s rr\n");
+        EXPECT_EQ(sync_role(node), "none");
+        EXPECT_EQ(must_run_slowly(&host(node), {"nft", "list", "ruleset"}).find("inet lbcluster"), std::string::npos);
+        EXPECT_EQ(sysctls(node), sysctls_[node]);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, IpvsPair, ::testing::Values(Family::v4, Family::v6),

@@ -12,6 +12,7 @@ namespace lbcluster::lab {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr const char* client_v4 = "198.51.100.100";
 constexpr const char* client_v6 = "2001:db8::100";
@@ -182,6 +183,44 @@ TEST_F(Transparent, WhatItNeedsStaysPutRightAndGoesWithTheOption) {
         }));
     }
     EXPECT_FALSE(pair().has_alarm("lb1", "transparent-failed"));
+}
+
+TEST_F(Transparent, ReleaseLeavesNothingOfItAndThePeersAlone) {
+    const auto forwards = [&] { return run(&lab_.host("lb1"), {"cat", "/proc/sys/net/ipv4/ip_forward"}).out; };
+    const auto release = [&] {
+        return run(&lab_.host("lb1"),
+                   {forwarderd_path(), "--release", "--run-dir", pair().run_dir("lb1"), "--config-dir",
+                    pair().config_dir("lb1"), "--state-dir", pair().state_dir("lb1")});
+    };
+    const std::string before = forwards();
+    ASSERT_EQ(before, "0\n");
+    const std::string text = read_file(pair().config_dir("lb1") + "/cluster.yaml") + "forwarding: {auto_nat: [eth0]}\n";
+    write_file(pair().config_dir("lb1") + "/cluster.yaml", text);
+    ASSERT_TRUE(wait_until([&] { return forwards() == "1\n"; }, 10s, 50ms));
+    const auto pid = static_cast<pid_t>(proxy_of("lb1", "pid"));
+    ASSERT_GT(pid, 0);
+    const std::string peer = kernel("lb2");
+    const std::size_t proxies = processes_named("haproxy").size();
+    // While forwarderd runs, it would put all of it back.
+    const Outcome refused = release();
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.err, HasSubstr("another forwarderd already serves"));
+    EXPECT_EQ(forwards(), "1\n");
+
+    static_cast<void>(pair().forwarderd("lb1").stop());
+    EXPECT_THAT(kernel("lb1"), HasSubstr("fwmark 0x4d000000")) << "its end leaves all of it";
+    const Outcome released = release();
+    EXPECT_TRUE(released.ok()) << released.err;
+    EXPECT_EQ(kernel("lb1"), "");
+    EXPECT_EQ(forwards(), before);
+    EXPECT_THAT(run(&lab_.host("lb1"), {"ss", "-Hltnp"}).out, Not(HasSubstr("haproxy")));
+    EXPECT_LT(processes_named("haproxy").size(), proxies);
+    EXPECT_EQ(kernel("lb2"), peer);
+    EXPECT_GT(proxy_of("lb2", "pid"), 0);
+    // And it begins anew where it is started again.
+    pair().forwarderd("lb1").start();
+    EXPECT_TRUE(wait_until([&] { return all_seen(); }, 20s, 100ms));
+    EXPECT_EQ(forwards(), "1\n");
 }
 
 }  // namespace

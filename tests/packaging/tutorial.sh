@@ -15,7 +15,9 @@ self=$(readlink -f "$0")
 vip=192.168.110.150
 
 if [ "${LBCLUSTER_TUTORIAL:-}" = "" ]; then   # outside: the root, then namespaces
-    command -v socat >/dev/null || { echo "socat is not installed"; exit 77; }
+    for program in nft socat; do
+        command -v $program >/dev/null || { echo "$program is not installed"; exit 77; }
+    done
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     source "$(dirname "$self")/debian_root.sh"
@@ -240,9 +242,17 @@ lb1_runs_the_new_version_and_the_address_never_left() {
     [ "$(proxy_of lb1)" = "$(cat "$scratch/proxy")" ]
     [ "$(on lb1 "pgrep -x heartbeatd")" != "$(cat "$scratch/heartbeatd")" ]
 }
+# What forwarderd puts into the kernel, and HAProxy.
+forwards() { on "$1" "grep -qx 1 /proc/sys/net/ipv4/ip_forward; pgrep -x haproxy" && rules_of "$1" | grep masquerade; }
+rules_of() { nsenter -t "${machine_pid[$1]}" -n nft list ruleset; }
 lb2_is_single_and_empty() {
     until_true 10 is lb2 active
     holds_not lb2
+    # Something to take away.
+    on lb2 "echo 'forwarding: {auto_nat: [eth0]}
+virtual_services: [{label: x, address: 192.168.110.151, ports: 80, method: proxy, real_servers: [{label: rs1, address: 192.168.110.50}]}]' >/tmp/more
+        lbcluster config apply /tmp/more"
+    until_true 20 forwards lb2
     # From here on nothing starts them again.
     on lb2 "touch /run/stopping"
 }
@@ -252,6 +262,8 @@ lb2_keeps_its_files() {
     on lb2 "test -s /etc/lbcluster/node.yaml; test -d /var/lib/lbcluster/revisions; test -s /var/lib/lbcluster/keys/replica
         ! test -e /usr/sbin/heartbeatd"
     [ "$(site)" != "" ]
+    [ "$(rules_of lb2)" = "" ]
+    on lb2 "grep -qx 0 /proc/sys/net/ipv4/ip_forward"
 }
 lb2_has_nothing_left() {
     on lb2 '! ls -d /etc/lbcluster /var/lib/lbcluster* /run/lbcluster* /etc/ssh/sshd_config.d/lbcluster.conf 2>/dev/null

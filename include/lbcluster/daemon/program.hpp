@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "lbcluster/base/log.hpp"
 #include "lbcluster/base/result.hpp"
@@ -16,11 +17,19 @@
 namespace lbcluster {
 
 struct Program {
+    // What the program does instead of running, if this option is given.
+    struct Task {
+        std::string option;  // --release
+        std::string about;   // a line of --help
+        std::string done;    // when the exit code is 0
+        std::function<int(const config::Paths&)> run;
+    };
     std::string name;  // healthd
     std::string about;
     std::function<int(const config::Paths&)> check;
     std::function<int(const config::Paths&)> run;
     std::function<void()> before_threads = [] {};  // logging has one
+    std::vector<Task> tasks = {};
 };
 
 // For main(): the exit code.

@@ -56,6 +56,7 @@ class ModelKernel final : public Kernel {
         return {};
     }
     Result<void> stop_sync(const Sync& sync) override {
+        if (refuse_stop_sync) return Error{"cannot stop the connection sync", "", EPERM};
         std::erase_if(running, [&](const Sync& one) { return one.role == sync.role; });
         return {};
     }
@@ -101,6 +102,7 @@ class ModelKernel final : public Kernel {
     bool has_nft = true;
     bool refuse_rules = false;
     bool refuse_delivery = false;
+    bool refuse_stop_sync = false;
     std::set<bool> delivered;  // true: IPv6
     bool read_only = false;
     std::uint64_t connections = 1;

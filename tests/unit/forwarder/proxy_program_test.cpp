@@ -1,9 +1,15 @@
 // The texts for HAProxy before the HAProxy of this machine (skipped without one): every kind of service is taken, and
-// what is not is refused with the reason.
+// what is not is refused with the reason; ending it.
 #include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -194,6 +200,43 @@ TEST_F(ProxyProgram, TellsWhatItDoesNotTake) {
                 testing::HasSubstr("files/haproxy/own line 7: unknown keyword"));
     EXPECT_THAT(other.explain(refused.error().message), testing::HasSubstr("files/haproxy/additions.cfg line 2: "));
 }
+
+// One that listens as its master does, and is deaf to SIGTERM or not.
+class ProxyEnd : public testing::TestWithParam<bool> {};
+
+TEST_P(ProxyEnd, OurProxyEndsEvenIfItIsDeaf) {
+    std::string folder = "/tmp/lbcluster-proxy-end-XXXXXX";
+    ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+    const ProxyFiles files{folder};
+    EXPECT_TRUE(end_proxy(files, milliseconds(100))) << "there is none";
+    std::array<int, 2> ready{};
+    ASSERT_EQ(::pipe(ready.data()), 0);
+    const pid_t pid = ::fork();
+    ASSERT_GE(pid, 0);
+    if (pid == 0) {
+        if (GetParam()) ::signal(SIGTERM, SIG_IGN);
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::strcpy(address.sun_path, files.master_socket().c_str());
+        const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        if (::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) ::_exit(1);
+        if (::listen(socket, 5) != 0 || ::write(ready[1], "x", 1) != 1) ::_exit(1);
+        for (;;) ::pause();
+    }
+    char byte = 0;
+    EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+    const auto ended = end_proxy(files, GetParam() ? milliseconds(200) : milliseconds(20000));
+    EXPECT_TRUE(ended) << ended.error().message;
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid, &status, WNOHANG), pid);
+    ::kill(pid, SIGKILL);
+    EXPECT_EQ(WTERMSIG(status), GetParam() ? SIGKILL : SIGTERM);
+    EXPECT_TRUE(end_proxy(files, milliseconds(100))) << "its socket is left, and nobody listens";
+    for (const int fd : ready) ::close(fd);
+    std::filesystem::remove_all(folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(Deafness, ProxyEnd, testing::Bool());
 
 }  // namespace
 }  // namespace lbcluster::forward
