@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
         return run_daemon([&](boost::asio::io_context& io) { return forward::Daemon::create(io, paths, kernel); });
     };
     program.tasks = {{"--release", "Take what forwarderd has put into the kernel out of it, end its HAProxy, and end",
-                      "nothing of it is left", [](const config::Paths& paths) {
+                      "has left nothing of it", [](const config::Paths& paths) {
                           forward::LinuxKernel kernel;
                           const auto left = forward::release(kernel, paths);
                           for (const std::string& line : left) std::fprintf(stderr, "forwarderd: %s\n", line.c_str());

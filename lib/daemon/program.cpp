@@ -36,7 +36,7 @@ reference::Manual manual_of(const Program& program) {
         "SIGTERM and SIGINT end it in order; SIGHUP makes it read the configuration again, which it also "
         "does by itself when a file changes."};
     std::string done = "Ended in order, or --check found nothing wrong";
-    for (const Program::Task& task : program.tasks) done += ", or " + task.option + ": " + task.done;
+    for (const Program::Task& task : program.tasks) done += ", or " + task.option + " " + task.done;
     out.exits = {{0, done},
                  {1, "Failed"},
                  {2, "Usage: the command line is not understood"},

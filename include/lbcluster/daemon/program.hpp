@@ -21,7 +21,7 @@ struct Program {
     struct Task {
         std::string option;  // --release
         std::string about;   // a line of --help
-        std::string done;    // when the exit code is 0
+        std::string done;    // "--release ..." when the exit code is 0
         std::function<int(const config::Paths&)> run;
     };
     std::string name;  // healthd

@@ -22,7 +22,6 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::SizeIs;
 
 class Release : public testing::Test {
   protected:
@@ -97,10 +96,10 @@ TEST_F(Release, WhatSomebodyElseHasChangedStays) {
 
 TEST_F(Release, WhereNothingWasThereIsNothingToDo) {
     std::filesystem::remove(owned_path(paths_.run_dir));
-    kernel_ = {};
-    kernel_.has_ipvs = false;
-    kernel_.has_nft = false;
-    EXPECT_THAT(release(), IsEmpty());
+    ModelKernel bare;
+    bare.has_ipvs = false;
+    bare.has_nft = false;
+    EXPECT_THAT(forward::release(bare, paths_), IsEmpty());
 }
 
 TEST_F(Release, IpvsThatIsGoneWithItsModuleIsNoFault) {
