@@ -3,7 +3,6 @@
 // changes no entry of IPVS, as both nodes have had the same ones all the time.
 #include <gtest/gtest.h>
 
-#include <map>
 #include <memory>
 
 #include "tests/ipvs/cluster.hpp"
@@ -27,7 +26,7 @@ class IpvsPair : public ::testing::TestWithParam<Family> {
         spec.timers = "keepalive: 300ms\ndeadtime: 4s\ninitdead: 10s";
         spec.links = {LinkSpec::heartbeat_net(), LinkSpec::lan()};
         spec.floating_ips = {"{address: \"" + gateway_ + "\", interface: eth2}"};
-        for (const char* node : {"lb1", "lb2"}) sysctls_[node] = sysctls(node);
+        sysctls_ = sysctls("lb2");
         const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
         cluster_ = std::make_unique<Cluster>(lab_, "/run/pair-" + name.substr(name.find('/') + 1), spec, services);
     }
@@ -117,7 +116,7 @@ class IpvsPair : public ::testing::TestWithParam<Family> {
     const std::string gateway_ = in_family("10.80.0.200", "fd80::200");  // of the NAT servers
     Lab lab_;
     Farm farm_;
-    std::map<std::string, std::string> sysctls_;  // before forwarderd
+    std::string sysctls_;  // of lb2, before forwarderd
     std::unique_ptr<Cluster> cluster_;
     std::vector<std::unique_ptr<TcpSession>> sessions_;
 };
@@ -190,8 +189,9 @@ TEST_P(IpvsPair, ConnectionsLiveOnWhenTheActiveNodeIsGone) {
         EXPECT_EQ(cluster_->ipvs(node), "-A -t 192.0.2.1:80 -s rr\n");
         EXPECT_EQ(sync_role(node), "none");
         EXPECT_EQ(must_run_slowly(&host(node), {"nft", "list", "ruleset"}).find("inet lbcluster"), std::string::npos);
-        EXPECT_EQ(sysctls(node), sysctls_[node]);
     }
+    // Not lb1: it was without power, and what is noted is of a boot, but its namespace has not forgotten.
+    EXPECT_EQ(sysctls("lb2"), sysctls_);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, IpvsPair, ::testing::Values(Family::v4, Family::v6),

@@ -243,7 +243,7 @@ lb1_runs_the_new_version_and_the_address_never_left() {
     [ "$(on lb1 "pgrep -x heartbeatd")" != "$(cat "$scratch/heartbeatd")" ]
 }
 # What forwarderd puts into the kernel, and HAProxy.
-forwards() { on "$1" "grep -qx 1 /proc/sys/net/ipv4/ip_forward; pgrep -x haproxy" && rules_of "$1" | grep masquerade; }
+forwards() { on "$1" "grep -qx 1 /proc/sys/net/ipv4/ip_forward; pgrep -x haproxy" && rules_of "$1" | grep 'inet lbcluster'; }
 rules_of() { nsenter -t "${machine_pid[$1]}" -n nft list ruleset; }
 lb2_is_single_and_empty() {
     until_true 10 is lb2 active
