@@ -120,7 +120,8 @@ restart_daemons() {
         kill -s "${daemon#*:}" "$(pgrep -o -x "${daemon%:*}")"
     done'
 }
-activity() { on "$1" "lbcluster status --json" | grep -m1 '"activity"' | cut -d'"' -f4; }
+# The first one; all is read, as a status whose reader is gone fails.
+activity() { on "$1" "lbcluster status --json" | sed -n '0,/"activity"/s/.*"activity": *"\([^"]*\)".*/\1/p'; }
 is() { [ "$(activity "$1")" = "$2" ]; }
 holds() { on "$1" "ip -br addr show dev eth0 | grep -F ' $vip/32'"; }
 holds_not() { ! holds "$1"; }
