@@ -2,14 +2,10 @@
 
 #include <utility>
 
-#include "lbcluster/bus/request.hpp"
-
 namespace lbcluster::heartbeat {
 
 ForwarderWatch::ForwarderWatch(boost::asio::io_context& io, std::string socket, std::function<void()> changed)
-    : client_(io, {socket, "heartbeatd", LBCLUSTER_VERSION, "forward"}),
-      socket_(std::move(socket)),
-      changed_(std::move(changed)) {
+    : client_(io, {std::move(socket), "heartbeatd", LBCLUSTER_VERSION, "forward"}), changed_(std::move(changed)) {
     client_.on_snapshot([this](const bus::Client::State& state) {
         if (const auto found = state.find("forward"); found != state.end()) take(found->second.forward());
         changed_();
@@ -23,7 +19,6 @@ ForwarderWatch::ForwarderWatch(boost::asio::io_context& io, std::string socket, 
 }
 
 void ForwarderWatch::start() {
-    if (!bus::listens(socket_)) able_ = false;
     client_.start();
     changed_();
 }

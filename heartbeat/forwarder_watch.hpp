@@ -23,7 +23,8 @@ class ForwarderWatch {
     void start();
     void close() { client_.close(); }
 
-    // Every service of layer 4 is in the kernel as it is wanted. None: not known yet.
+    // Every service is served as it is wanted. None: not known yet; where the daemons start together, forwarderd may
+    // come a moment later, and the core waits for a deadtime.
     [[nodiscard]] std::optional<bool> able() const { return able_; }
     [[nodiscard]] bool heard() const { return !client_.stale(); }
     // It had spoken, in this life of ours.
@@ -33,7 +34,6 @@ class ForwarderWatch {
     void take(const bus::ForwardStatus& status);
 
     bus::Client client_;
-    const std::string socket_;
     const std::function<void()> changed_;
     std::optional<bool> able_;
     bool known_ = false;

@@ -250,4 +250,7 @@ done
 
 printf '%s: %d scripts run, %d configurations checked, %d blocks not run, %d failed\n' "$page" "$run" "$checked" "${#left[@]}" "$failed"
 for why in ${left[@]+"${left[@]}"}; do printf '  not run: %s:%s\n' "$page" "$why"; done
+if [ "$failed" != 0 ]; then
+    for log in "$work"/nodes/*.log; do [ ! -s "$log" ] || { echo "---- ${log##*/}"; tail -n 40 "$log"; }; done
+fi
 [ "$failed" = 0 ]

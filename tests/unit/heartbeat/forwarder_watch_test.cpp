@@ -29,9 +29,9 @@ class ForwarderWatchTest : public bus::BusTest {
     int changes_ = 0;
 };
 
-TEST_F(ForwarderWatchTest, NobodyListensAtTheStart) {
+TEST_F(ForwarderWatchTest, OneThatStartsAMomentLaterIsNotUnable) {
     watch();
-    EXPECT_EQ(watch_->able(), false);
+    EXPECT_EQ(watch_->able(), std::nullopt);
     EXPECT_FALSE(watch_->known());
     EXPECT_FALSE(watch_->heard());
     forwarder_says(0);
