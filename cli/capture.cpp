@@ -127,6 +127,8 @@ Result<pid_t> listener_of(const std::string& path) {
     ucred who{};
     socklen_t size = sizeof who;
     if (::getsockopt(*socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return error_of(path, errno);
+    // 0 would be ourselves to whoever asks about it.
+    if (who.pid <= 0) return Error{"who listens at " + path + " is in another pid namespace", "", ESRCH};
     return who.pid;
 }
 

@@ -85,7 +85,7 @@ Running ask_daemons(const config::Paths& paths, NodeFacts& out) {
     return running;
 }
 
-// Of another owner or readable by others; those of the pair are 0600.
+// Readable by others than the owner; those of the pair are 0600.
 void look_at_keys(const config::Paths& paths, NodeFacts& out, std::vector<std::string>& not_examined) {
     std::error_code error;
     for (const auto& file : fs::directory_iterator(paths.keys_dir(), error)) {
