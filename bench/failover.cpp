@@ -396,8 +396,8 @@ outliers.
 - **planned**: `lbcluster activate` on the other node; keepalived stopped by SIGTERM; `hb_standby`
 )";
 
-std::string section(const Results& results, const std::vector<Setup>& setups, const std::string& begin) {
-    std::string text = begin;
+std::string section(const Results& results, const std::vector<Setup>& setups, const std::string& begin, unsigned runs) {
+    std::string text = begin + format("- each fault %u time%s\n", runs, runs == 1 ? "" : "s");
     for (const Product product : {Product::ours, Product::keepalived, Product::heartbeat}) {
         const std::string version = version_of(product);
         text += "- " + name_of(product) + ": " + (version.empty() ? "is not installed: not measured" : version) + "\n";
@@ -477,7 +477,7 @@ int measure(const Options& options) {
         if (!table.empty()) say("\n" + table);
     const std::vector<Target> targets = Judge(results).targets();
     say(targets_text(command, targets));
-    if (options.write) write_section(title, section(results, setups, begin), command, targets);
+    if (options.write) write_section(title, section(results, setups, begin, options.runs), command, targets);
     // Ours must have been measured; a peer that could not is reported.
     const bool ours_failed = std::any_of(results.failed.begin(), results.failed.end(),
                                          [](const std::string& line) { return line.starts_with("lbcluster"); });

@@ -8,7 +8,9 @@
 #include <set>
 
 #include "capture.hpp"
+#include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
+#include "lbcluster/config/settings.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -33,23 +35,22 @@ class Wanted {
             if (service.enabled()) clients_of(service);
         }
         if (!proxy_) return std::move(out_);
-        const config::Layer7& layer7 = cluster_.layer7();
-        if (page_) haproxy({every_v4}, port_or(layer7.page_port(), 9081), "the fallback page", "layer7.page_port");
+        config::Layer7 layer7 = cluster_.layer7();
+        config::with_defaults(layer7);  // those of the schema, also where nothing of it was written
+        if (page_) haproxy({every_v4}, one(layer7.page_port()), "the fallback page", "layer7.page_port");
         if (layer7.has_statistics()) {
-            haproxy({every_v4, every_v6}, port_or(layer7.statistics().port(), 7777), "the statistics page",
+            haproxy({every_v4, every_v6}, one(layer7.statistics().port()), "the statistics page",
                     "layer7.statistics.port");
         }
         if (!links_.empty()) {
-            haproxy({links_.front()}, port_or(layer7.peers_port(), 7778), "the peer's persistence tables",
-                    "layer7.peers_port");
+            haproxy({links_.front()}, one(layer7.peers_port()), "the peer's persistence tables", "layer7.peers_port");
         }
         return std::move(out_);
     }
 
   private:
-    static config::PortRange port_or(std::uint32_t port, std::uint16_t otherwise) {
-        const auto one = port == 0 ? otherwise : static_cast<std::uint16_t>(port);
-        return {one, one};
+    static config::PortRange one(std::uint32_t port) {
+        return {static_cast<std::uint16_t>(port), static_cast<std::uint16_t>(port)};
     }
 
     void haproxy(std::vector<IpAddress> addresses, config::PortRange ports, std::string purpose, std::string key) {
@@ -62,7 +63,7 @@ class Wanted {
             const auto local = IpAddress::parse(link.local());
             if (local && IpAddress::parse(link.peer())) links_.push_back(*local);
         }
-        const config::PortRange port = port_or(cluster_.heartbeat().port(), 6694);
+        const config::PortRange port = one(config::heartbeat_settings(cluster_.heartbeat()).port);
         if (links_.empty()) return;
         out_.push_back({true, links_, port.first, port.last, "heartbeats", "heartbeatd", "", running_.heartbeatd,
                         "heartbeat.port"});

@@ -10,8 +10,6 @@ namespace lbcluster::forward {
 
 namespace {
 
-std::string text_of(const Error& error) { return error.message + (error.hint.empty() ? "" : "; " + error.hint); }
-
 bool serves(const Service& service) {
     return std::any_of(service.destinations.begin(), service.destinations.end(),
                        [](const Destination& one) { return one.weight > 0; });
@@ -22,6 +20,8 @@ std::string text_of(const Sync& sync) {
 }
 
 }  // namespace
+
+std::string text_of(const Error& error) { return error.message + (error.hint.empty() ? "" : "; " + error.hint); }
 
 std::vector<std::string> faults(const Outcome& outcome) {
     std::vector<std::string> out;

@@ -47,6 +47,8 @@ struct Outcome {
     std::size_t failures = 0;  // of them
 };
 
+// In a line: what, why, and what to do.
+std::string text_of(const Error& error);
 // What is not as wanted, and why; a line each.
 std::vector<std::string> faults(const Outcome& outcome);
 

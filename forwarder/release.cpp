@@ -13,8 +13,6 @@ namespace {
 
 constexpr milliseconds proxy_ends_within{5000};
 
-std::string text_of(const Error& error) { return error.message + (error.hint.empty() ? "" : "; " + error.hint); }
-
 // No service, no rules, no sysctls; sync that does not run, unlike none that is told.
 Desired nothing() {
     Desired out;

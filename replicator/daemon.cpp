@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <boost/asio/post.hpp>
 #include <csignal>
 #include <utility>
 
@@ -154,7 +155,8 @@ void Daemon::start() {
 void Daemon::first_look() {
     if (ended_ || std::exchange(first_look_, true)) return;
     start_timer_.cancel();
-    replication_->look(trim_memory);
+    // Behind it: whoever waits for an answer does not wait for this.
+    replication_->look([this] { boost::asio::post(files_, trim_memory); });
 }
 
 // ---- neighbours ----

@@ -18,6 +18,8 @@ struct Mapping {
     std::uintptr_t begin = 0;
     std::uintptr_t end = 0;
     bool file_only_read = false;
+    // What was changed, by relocation above all, is in no file, be it in memory or swapped: such a mapping stays.
+    unsigned long changed_kib = 0;
 };
 
 std::optional<Mapping> header(const std::string& line) {
@@ -36,15 +38,12 @@ void trim_memory() {
     ::malloc_trim(0);
     std::ifstream maps("/proc/self/smaps");
     Mapping mapping;
-    unsigned long anonymous = 0;
     for (std::string line; std::getline(maps, line);) {
-        unsigned long swapped = 0;
+        unsigned long kib = 0;
         if (const auto next = header(line)) mapping = *next;
-        else if (std::sscanf(line.c_str(), "Anonymous: %lu kB", &anonymous) == 1) continue;
-        // The last of a mapping's figures that counts. What was changed of it, by relocation above all, is in no file,
-        // be it in memory or swapped: such a mapping stays as it is.
-        else if (std::sscanf(line.c_str(), "Swap: %lu kB", &swapped) == 1 && mapping.file_only_read &&
-                 anonymous + swapped == 0)
+        else if (std::sscanf(line.c_str(), "Anonymous: %lu kB", &kib) == 1) mapping.changed_kib = kib;
+        else if (std::sscanf(line.c_str(), "Swap: %lu kB", &kib) == 1 && mapping.file_only_read &&
+                 mapping.changed_kib + kib == 0)
             (void)::madvise(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin, MADV_DONTNEED);
     }
 }
