@@ -356,9 +356,14 @@ Contents Keeper::have() {
     return out;
 }
 
-Taken Keeper::take(const std::vector<config::Received>& chain, const Counted& offered,
-                   const std::set<IpPrefix>& floating) {
+Taken Keeper::take(std::vector<config::Received> chain, const Counted& offered, const std::set<IpPrefix>& floating) {
     LBC_ASSERT(!chain.empty());
+    // The peer sends some again if what it knows of us is old. The last one is to be in force, had or not.
+    std::set<std::string> had;
+    for (const config::Revision& revision : config::history(paths_)) had.insert(key_of(revision));
+    chain.erase(std::remove_if(chain.begin(), chain.end() - 1,
+                               [&](const config::Received& one) { return had.contains(key_of(one.revision)); }),
+                chain.end() - 1);
     const std::string before = digest_in_force(paths_);
     if (!ledger_) return {before, 5, {"this node is not ready to take a configuration over", "see its log", 0}};
     if (chain.back().revision.digest() != offered.digest)

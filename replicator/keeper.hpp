@@ -72,7 +72,7 @@ class Keeper {
     Result<Parcel> pack(const std::set<std::string>& peer_knows);
     // Contents that are here and need not be sent.
     Contents have();
-    Taken take(const std::vector<config::Received>& chain, const Counted& offered, const std::set<IpPrefix>& floating);
+    Taken take(std::vector<config::Received> chain, const Counted& offered, const std::set<IpPrefix>& floating);
     replica::Copy copy();
     // The folder that it was written to.
     Result<std::string> keep_copy(const replica::Copy& copy);

@@ -168,13 +168,13 @@ void Replication::take() {
     incoming_->assembly.reset();
     on_disk(
         io_, files_, open_,
-        [this, chain = std::move(*chain), offered = incoming_->offered, floating = floating_] {
-            return keeper_.take(chain, offered, floating);
+        [this, chain = std::move(*chain), offered = incoming_->offered, floating = floating_]() mutable {
+            return keeper_.take(std::move(chain), offered, floating);
         },
         [this](const Taken& taken) { on_taken(taken); });
 }
 
-// The peer is answered when the files have been looked at again: its next decision is from what is true then.
+// The peer hears at once how it ended, and its next decision is from what the look after it finds.
 void Replication::on_taken(const Taken& taken) {
     if (!incoming_) return look();  // the pair was ended meanwhile
     const Incoming incoming = *std::exchange(incoming_, std::nullopt);

@@ -171,6 +171,12 @@ class PairOfNodes : public testing::Test {
     [[nodiscard]] bool in_sync() {
         return lb1_->state() == "in-sync" && lb2_->state() == "in-sync" && lb1_->digest() == lb2_->digest();
     }
+    // What was true before this call is known after it: a look that was on its way has ended as well.
+    void look_now(TestNode& node) {
+        const auto looked = std::make_shared<bool>(false);
+        node.replication->look([looked] { *looked = true; });
+        ASSERT_TRUE(run_until([&] { return *looked; }));
+    }
     // The answer to a call.
     [[nodiscard]] bus::Reply answer(const std::function<void(Replication::Respond)>& call) {
         std::optional<bus::Reply> reply;

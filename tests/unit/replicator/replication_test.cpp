@@ -50,6 +50,7 @@ TEST_F(Replicating, AHandEditOnThePassiveNodeIsKeptAlarmedAndNotInForce) {
     connect();
     ASSERT_TRUE(run_until([&] { return in_sync(); }));
     lb2_->replication->set_may_change(false);
+    look_now(*lb2_);  // one that began before would take the edit for an earlier one
     for (const std::string& edit : {yaml_of("by hand"), std::string("no: [yaml")}) {
         lb2_->put("cluster.yaml", edit);
         lb2_->put("files/stray.html", "x");
@@ -109,6 +110,7 @@ TEST_F(Replicating, TheWallClocksAreComparedWhileTheNodesAreConnected) {
 TEST_F(Replicating, ChangesOnBothSidesWaitForSomebodyToChoose) {
     lb1_->apply(yaml_of("mine"));
     lb2_->apply(yaml_of("theirs"));
+    look_now(*lb1_);
     connect();
     ASSERT_TRUE(run_until([&] { return lb1_->state() == "diverged" && lb2_->state() == "diverged"; }));
     EXPECT_TRUE(lb1_->alarmed("config-diverged"));
@@ -129,6 +131,7 @@ TEST_F(Replicating, ChangesOnBothSidesWaitForSomebodyToChoose) {
 TEST_F(Replicating, ThePeersContentCanBeChosen) {
     lb1_->apply(yaml_of("mine"));
     lb2_->apply(yaml_of("theirs"));
+    look_now(*lb1_);
     connect();
     ASSERT_TRUE(run_until([&] { return lb1_->state() == "diverged" && lb2_->state() == "diverged"; }));
     const bus::Reply chosen = answer([&](auto respond) { lb1_->replication->resolve(false, respond); });
@@ -245,6 +248,36 @@ TEST_F(Replicating, AStopInTheMiddleOfAPushLosesNothing) {
     }
     EXPECT_EQ(lb2_->get("files/large"), lb1_->get("files/large"));
     for (int i = 0; i < 12; ++i) EXPECT_TRUE(lb2_->has_revision(yaml_of("change " + std::to_string(i)))) << i;
+}
+
+// The peer sends them again when it does not yet know that they are here: a history of a hundred would overflow.
+TEST_F(Replicating, RevisionsThatAreHereAlreadyAreNotKeptTwice) {
+    lb2_->stop();
+    Keeper keeper(lb2_->paths);
+    const Counted counted = keeper.look(true).counted;
+    std::vector<config::Received> chain;
+    for (const char* word : {"a", "b", "c"}) {
+        config::Received one;
+        one.content.cluster_yaml = yaml_of(word);
+        one.revision.set_digest(config::digest_of(one.content));
+        one.revision.set_author("anna");
+        one.revision.set_time("2026-01-01T00:00:00Z");
+        one.revision.set_reason(word);
+        chain.push_back(std::move(one));
+    }
+    const std::size_t before = config::history(lb2_->paths).size();
+    const auto take = [&](std::size_t count, std::uint64_t version) {
+        std::vector<config::Received> some(chain.begin(), chain.begin() + static_cast<std::ptrdiff_t>(count));
+        const Counted offered{some.back().revision.digest(), {counted.version.mine, version}};
+        return keeper.take(std::move(some), offered, {}).exit_code;
+    };
+    EXPECT_EQ(take(2, 11), 0);
+    EXPECT_EQ(take(3, 12), 0);
+    EXPECT_EQ(config::history(lb2_->paths).size(), before + 3);
+    EXPECT_EQ(lb2_->get("cluster.yaml"), yaml_of("c"));
+    EXPECT_EQ(take(1, 13), 0) << "back to an old one: in force, had or not";
+    EXPECT_EQ(config::history(lb2_->paths).size(), before + 4);
+    EXPECT_EQ(lb2_->get("cluster.yaml"), yaml_of("a"));
 }
 
 TEST_F(Replicating, TwoHundredChangesOverALinkThatFailsAtRandom) {
