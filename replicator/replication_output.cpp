@@ -178,7 +178,8 @@ void Replication::ask_time() {
 void Replication::on_time(const replica::Time& time) {
     if (time.id() != time_id_ || time_id_ == 0) return;  // of an older question
     time_id_ = 0;
-    const PeerClock now = compare_clocks(boottime_now() - time_asked_, events_.wall_ms(), time.wall_ms());
+    const std::uint64_t own_ms = events_.wall_ms();  // first: a pause between the two then counts as travelling
+    const PeerClock now = compare_clocks(boottime_now() - time_asked_, own_ms, time.wall_ms());
     if (std::exchange(peer_clock_, now) != now) events_.on_change();
 }
 

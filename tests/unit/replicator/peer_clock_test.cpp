@@ -12,6 +12,9 @@ TEST(PeerClocks, HalfOfTheRoundTripIsNotKnown) {
     EXPECT_EQ(compare_clocks(100ms, 10'100, 13'000), (PeerClock{2'950, 51}));
     EXPECT_EQ(compare_clocks(0ms, 10'000, 4'000), (PeerClock{-6'000, 1}));
     EXPECT_EQ(compare_clocks(0ms, 10'000, 10'000), (PeerClock{0, 1}));
+    // Read at once by a clock that is right, back 3.9 ms later: 3 or 4 on the wall.
+    EXPECT_EQ(compare_clocks(3900us, 10'004, 10'000), (PeerClock{-2, 3}));
+    EXPECT_EQ(compare_clocks(2100us, 10'003, 10'000), (PeerClock{-2, 3}));
 }
 
 TEST(PeerClocks, WhateverAPeerSaysHasAnAnswer) {
