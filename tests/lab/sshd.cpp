@@ -42,9 +42,11 @@ std::vector<pid_t> children_of(pid_t pid) {
     return found;
 }
 
+// From above: the server would tell the other side of the command's end before it is killed itself.
 void end_tree(pid_t pid) {
-    for (const pid_t child : children_of(pid)) end_tree(child);
+    const std::vector<pid_t> children = children_of(pid);
     ::kill(pid, SIGKILL);
+    for (const pid_t child : children) end_tree(child);
 }
 
 }  // namespace
