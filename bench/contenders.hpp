@@ -21,6 +21,8 @@ inline constexpr const char* first_address = "10.77.0.200";  // what the client 
 inline constexpr const char* last_address = "10.99.3.250";   // the last one, of several
 std::vector<std::string> floating_addresses(std::size_t count);
 
+inline std::string other(const std::string& node) { return node == "lb1" ? "lb2" : "lb1"; }
+
 enum class Product { ours, keepalived, heartbeat };
 
 // One product with one set of timers.

@@ -18,8 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string other(const std::string& node) { return node == "lb1" ? "lb2" : "lb1"; }
-
 // Notes when a host gets the address and loses it, from what its kernel tells.
 class Holdings {
   public:

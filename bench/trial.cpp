@@ -18,8 +18,6 @@ using lab::Nanoseconds;
 
 double in_ms(Nanoseconds time) { return static_cast<double>(time.count()) / 1e6; }
 
-std::string other(const std::string& node) { return node == "lb1" ? "lb2" : "lb1"; }
-
 double gap_of(const lab::ProbeReport& report) { return report.lost == 0 ? 0 : in_ms(report.longest_gap); }
 
 void note_announcements(Sample& sample, const lab::SentPackets& sent, std::optional<std::int64_t> claimed_ns) {

@@ -18,7 +18,7 @@
 namespace lbcluster::cli {
 namespace {
 
-struct Options {
+struct ArpFixOptions {
     std::string service;
     std::string os;
     std::string method;
@@ -47,7 +47,7 @@ Fixable fixable_of(const Context& context, const config::ClusterConfig& cluster,
     return out;
 }
 
-void show(Context& context, const Options& options, const Fix& fix) {
+void show(Context& context, const ArpFixOptions& options, const Fix& fix) {
     if (context.json) {
         Json notes = Json::array();
         for (const std::string& note : fix.notes) notes.push_back(note);
@@ -63,7 +63,7 @@ void show(Context& context, const Options& options, const Fix& fix) {
     for (const std::string& note : fix.notes) print(note + "\n");
 }
 
-void run(Context& context, const Options& options) {
+void run(Context& context, const ArpFixOptions& options) {
     const auto loaded = load_to_show(context);
     if (!loaded) return;
     const config::ClusterConfig& cluster = loaded->effective_cluster;
@@ -82,7 +82,7 @@ void run(Context& context, const Options& options) {
 }  // namespace
 
 void register_arp_fix(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ArpFixOptions>();
     auto* command = app.add_subcommand("arp-fix", "A script for real servers: what they need to serve the service");
     command->add_option("SERVICE", options->service, "Label of the virtual service")->required();
     command->add_option("--os", options->os, "The server's system: linux, bsd, macos, solaris or windows")

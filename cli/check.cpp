@@ -22,7 +22,7 @@ namespace {
 
 constexpr auto patience = 10s;  // beyond the deadline of the probe itself: it may have to wait for its turn
 
-struct Options {
+struct CheckOptions {
     std::string service;
     std::string server;
 };
@@ -55,7 +55,7 @@ std::string probe_text(const Context& context, const bus::ProbeReport& probe) {
 }
 
 // False after fail(). A configuration that cannot be read is no reason not to ask: healthd has its own.
-bool is_known(Context& context, const Options& options, std::chrono::milliseconds& deadline) {
+bool is_known(Context& context, const CheckOptions& options, std::chrono::milliseconds& deadline) {
     const auto loaded = config::load(context.paths, std::nullopt);
     if (!loaded.ok()) return true;
     const config::ClusterConfig& cluster = loaded.effective_cluster;
@@ -73,7 +73,7 @@ bool is_known(Context& context, const Options& options, std::chrono::millisecond
     return true;
 }
 
-void run(Context& context, const Options& options) {
+void run(Context& context, const CheckOptions& options) {
     std::chrono::milliseconds deadline = 1h;
     if (!is_known(context, options, deadline)) return;
     bus::Call call;
@@ -105,7 +105,7 @@ void run(Context& context, const Options& options) {
 }  // namespace
 
 void register_check(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<CheckOptions>();
     auto* command = app.add_subcommand("check", "Probe now; shows what was sent and what came back");
     command->add_option("SERVICE", options->service, "Label of the virtual service")->required();
     command->add_option("SERVER", options->server, "Label of one of its real servers; default: all of them");

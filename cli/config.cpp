@@ -29,7 +29,7 @@
 namespace lbcluster::cli {
 namespace {
 
-struct Options : ChangeOptions {
+struct ConfigOptions : ChangeOptions {
     std::optional<std::string> file;
     std::string revision;  // a number, 1 and up
     bool peer = false;
@@ -165,7 +165,7 @@ void finish(Context& context, const Result<config::Applied, config::Refusal>& ap
     report_applied(context, *applied, options);
 }
 
-config::Change change_of(const Options& options, const std::string& what) {
+config::Change change_of(const ConfigOptions& options, const std::string& what) {
     config::Change change;
     change.author = author();
     change.reason = options.reason.empty() ? what : options.reason;
@@ -174,7 +174,8 @@ config::Change change_of(const Options& options, const std::string& what) {
 
 // replicatord takes the configuration back, so it must be there. What is written here counts as soon as the new one is
 // in force. The time; nothing after fail().
-std::optional<std::string> promise_to_take_back(Context& context, const Options& options, const std::string& text) {
+std::optional<std::string> promise_to_take_back(Context& context, const ConfigOptions& options,
+                                                const std::string& text) {
     if (!bus::listens(context.paths.socket_of("replicatord"))) {
         fail(context, exit_unreachable,
              {"nobody would take the configuration back: replicatord does not run",
@@ -207,7 +208,7 @@ std::optional<std::string> promise_to_take_back(Context& context, const Options&
     return std::nullopt;
 }
 
-void apply(Context& context, const Options& options) {
+void apply(Context& context, const ConfigOptions& options) {
     if (!may_change(context)) return;
     const auto text = config::read_text(*options.file);
     if (!text) return report_refusal(context, {text.error(), {}});
@@ -245,7 +246,7 @@ void confirm(Context& context) {
     print("The configuration stays.\n");
 }
 
-void rollback(Context& context, const Options& options) {
+void rollback(Context& context, const ConfigOptions& options) {
     if (!may_change(context)) return;
     finish(context,
            config::rollback(context.paths, options.number(), machine_facts(context),
@@ -253,13 +254,13 @@ void rollback(Context& context, const Options& options) {
            options);
 }
 
-void reset(Context& context, const Options& options) {
+void reset(Context& context, const ConfigOptions& options) {
     if (!may_change(context)) return;
     finish(context, config::reset(context.paths, change_of(options, "factory settings")), options);
 }
 
 // Never over another one.
-void backup(Context& context, const Options& options) {
+void backup(Context& context, const ConfigOptions& options) {
     const std::string& file = *options.file;
     const auto made = config::make_backup(context.paths, options.secrets, LBCLUSTER_VERSION);
     if (!made) return report_refusal(context, {made.error(), {}});
@@ -282,7 +283,7 @@ void backup(Context& context, const Options& options) {
           "\n");
 }
 
-void restore(Context& context, const Options& options) {
+void restore(Context& context, const ConfigOptions& options) {
     if (!may_change(context)) return;
     constexpr std::size_t backup_bytes_max = 4 * config::files_bytes_max;
     const auto bytes = config::read_bytes(*options.file, backup_bytes_max);
@@ -309,7 +310,7 @@ void add_change_options(CLI::App* command, ChangeOptions& options) {
 }
 
 void register_config(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ConfigOptions>();
     auto* config = app.add_subcommand("config", "The configuration and its revisions");
     config->require_subcommand(1);
 

@@ -23,9 +23,8 @@ namespace {
 
 constexpr std::size_t limit_default = 20;
 constexpr std::size_t limit_max = 100'000;
-constexpr std::size_t page_columns = 100;
 
-struct Options {
+struct ConnectionsOptions {
     std::string service;
     std::size_t limit = limit_default;
 };
@@ -175,7 +174,8 @@ void add_table(const Tally& tally, Page& page) {
     }
 }
 
-std::string report_text(const Context& context, const Tally& tally, const Report& report, const Options& options) {
+std::string report_text(const Context& context, const Tally& tally, const Report& report,
+                        const ConnectionsOptions& options) {
     Page page(context.color, page_columns);
     if (report.shown.empty()) page.line("No virtual service of layer 4 is configured.");
     std::uint64_t listable = options.service.empty()
@@ -218,7 +218,7 @@ std::optional<std::size_t> place_of(Context& context, const config::ClusterConfi
     return std::nullopt;
 }
 
-void run(Context& context, const Options& options) {
+void run(Context& context, const ConnectionsOptions& options) {
     const auto loaded = load_to_show(context);
     if (!loaded) return;
     const config::ClusterConfig& cluster = loaded->effective_cluster;
@@ -255,7 +255,7 @@ void run(Context& context, const Options& options) {
 }  // namespace
 
 void register_connections(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ConnectionsOptions>();
     auto* command = app.add_subcommand("connections", "Connections of layer 4, by service, server and state");
     command->add_option("SERVICE", options->service, "Label of the virtual service; default: all of them");
     command->add_option("--limit", options->limit, "How many connections to list; all are counted")

@@ -6,6 +6,7 @@
 // 'cli-and-config': results go to stdout, errors to stderr, with --json both to stdout as one JSON value.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ enum ExitCode : int {
     exit_refused = 5,      // wrong node, conflict, permission
     exit_timed_out = 6,
 };
+
+inline constexpr std::chrono::milliseconds answer_time{2000};  // that a daemon may take to show what it has on the bus
 
 struct Context {
     config::Paths paths;

@@ -22,7 +22,7 @@ namespace {
 constexpr auto refusal_time = 500ms;  // with --no-wait: what heartbeatd refuses it refuses at once
 constexpr auto state_time = 1s;
 
-struct Options : WaitOptions {
+struct ControlOptions : WaitOptions {
     bool force = false;
 };
 
@@ -62,7 +62,7 @@ bool comes_back(const Context& context, std::chrono::steady_clock::time_point un
     return false;
 }
 
-void transport_failed(Context& context, const bus::Call& call, const Error& error, const Options& options,
+void transport_failed(Context& context, const bus::Call& call, const Error& error, const ControlOptions& options,
                       std::chrono::steady_clock::time_point until) {
     const char* what = call.has_heartbeat_restart() ? "heartbeat restart" : "the change";
     if (error.code == ETIMEDOUT && options.no_wait) {
@@ -99,7 +99,7 @@ Result<bus::Reply> call_heartbeatd(const std::string& path, const bus::Call& cal
     }
 }
 
-void run(Context& context, const bus::Call& call, const Options& options, const char* what) {
+void run(Context& context, const bus::Call& call, const ControlOptions& options, const char* what) {
     const auto patience = options.no_wait ? std::chrono::milliseconds(refusal_time) : wait_of(options);
     const auto until = std::chrono::steady_clock::now() + patience;
     const auto reply = call_heartbeatd(context.paths.socket_of("heartbeatd"), call, patience);
@@ -117,7 +117,7 @@ void run(Context& context, const bus::Call& call, const Options& options, const 
 }  // namespace
 
 void register_control(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ControlOptions>();
     auto* activate = app.add_subcommand("activate", "Planned hand-over: this node becomes the active one");
     activate->add_flag("--force", options->force, "Even if this node is the less fit one");
     add_wait_options(activate, *options, "it is done");

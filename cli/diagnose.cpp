@@ -22,8 +22,6 @@
 namespace lbcluster::cli {
 namespace {
 
-constexpr std::size_t page_columns = 100;
-
 void add_finding(const Finding& finding, Page& page) {
     const Level level = finding.severity == Severity::alarm     ? Level::bad
                         : finding.severity == Severity::warning ? Level::warning

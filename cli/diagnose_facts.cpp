@@ -21,8 +21,6 @@
 namespace lbcluster::cli {
 namespace {
 
-constexpr std::chrono::milliseconds answer_time{2000};
-
 struct Machine {
     std::map<int, net::Link> links;
     std::vector<net::Address> addresses;

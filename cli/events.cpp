@@ -27,7 +27,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto answer_time = 2s;
 constexpr auto reader_check_time = 1s;  // whether somebody still reads what is printed
 
 struct Source {

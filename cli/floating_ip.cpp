@@ -19,7 +19,7 @@
 namespace lbcluster::cli {
 namespace {
 
-struct Options : ChangeOptions {
+struct FloatingIpOptions : ChangeOptions {
     std::string address;
     std::optional<std::string> interface;
     std::optional<std::string> label;
@@ -41,7 +41,7 @@ std::optional<IpPrefix> parse_address(Context& context, const std::string& text)
     return std::nullopt;
 }
 
-void list(Context& context) {
+void list_floating_ips(Context& context) {
     const auto facts = machine_facts(context);
     const auto loaded = load_to_show(context);
     if (!loaded) return;
@@ -82,7 +82,7 @@ void list(Context& context) {
     print(text.empty() ? "There are no floating IPs.\n" : text);
 }
 
-void add(Context& context, const Options& options) {
+void add(Context& context, const FloatingIpOptions& options) {
     const auto address = parse_address(context, options.address);
     if (!address) return;
     const auto loaded = load_for_change(context);
@@ -114,7 +114,7 @@ void fail_not_by_hand(Context& context, const config::ClusterConfig& cluster, co
          {address.to_string() + " is not a floating IP", "'lbcluster floating-ip list' shows them"});
 }
 
-void remove(Context& context, const Options& options) {
+void remove(Context& context, const FloatingIpOptions& options) {
     const auto address = parse_address(context, options.address);
     if (!address) return;
     const auto loaded = load_for_change(context);
@@ -129,12 +129,12 @@ void remove(Context& context, const Options& options) {
 }  // namespace
 
 void register_floating_ip(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<FloatingIpOptions>();
     auto* floating_ip = app.add_subcommand("floating-ip", "The addresses that move between the nodes");
     floating_ip->require_subcommand(1);
 
     auto* list_verb = floating_ip->add_subcommand("list", "All of them, and whether this node holds them");
-    list_verb->callback([&context] { list(context); });
+    list_verb->callback([&context] { list_floating_ips(context); });
 
     auto* add_verb = floating_ip->add_subcommand("add", "Add one");
     add_verb->add_option("ADDRESS", options->address, "IPv4 or IPv6 address")->required();

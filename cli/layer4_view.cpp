@@ -17,7 +17,6 @@ namespace lbcluster::cli {
 namespace {
 
 constexpr std::size_t piece_bytes = 65536;
-constexpr std::chrono::milliseconds answer_time{2000};
 constexpr const char* table_path = "/proc/net/ip_vs_conn_sync";
 
 }  // namespace

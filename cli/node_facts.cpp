@@ -26,8 +26,6 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-constexpr auto answer_time = 2s;
-
 // The first certificate of a file is the one that clients see.
 CertificateFacts certificate_of(const std::string& name, const std::string& bytes) {
     CertificateFacts out{name, "", std::nullopt};

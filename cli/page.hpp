@@ -13,6 +13,7 @@
 
 namespace lbcluster::cli {
 
+inline constexpr std::size_t page_columns = 100;  // where nobody asks how wide the terminal is
 inline constexpr std::size_t label_width = 15;    // "Configuration" and a gap
 inline constexpr std::size_t rows_shown_max = 8;  // of a long list
 

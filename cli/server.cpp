@@ -16,7 +16,7 @@
 namespace lbcluster::cli {
 namespace {
 
-struct Options : ChangeOptions {
+struct ServerOptions : ChangeOptions {
     std::string service;
     std::string label;
     std::vector<std::string> words;
@@ -25,7 +25,7 @@ struct Options : ChangeOptions {
 
 constexpr auto deadline_max = 31 * 24h;
 
-void list(Context& context, const Options& options) {
+void list(Context& context, const ServerOptions& options) {
     const auto loaded = load_to_show(context);
     if (!loaded) return;
     const config::ClusterConfig& cluster = loaded->effective_cluster;
@@ -49,7 +49,7 @@ void list(Context& context, const Options& options) {
 
 // Loads, finds the service, lets `change` work on it, puts it in force.
 template <class Change>
-void with_service(Context& context, const Options& options, const std::string& what, const Change& change,
+void with_service(Context& context, const ServerOptions& options, const std::string& what, const Change& change,
                   const std::vector<std::string>& notes = {}) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
@@ -60,7 +60,7 @@ void with_service(Context& context, const Options& options, const std::string& w
     commit(context, *loaded, cluster, options, "server " + what + " " + options.service + " " + options.label, notes);
 }
 
-void add(Context& context, const Options& options) {
+void add(Context& context, const ServerOptions& options) {
     with_service(context, options, "add", [&](config::VirtualService& service) {
         if (find_server(service, options.label) >= 0) {
             fail(context, exit_refused,
@@ -75,7 +75,7 @@ void add(Context& context, const Options& options) {
 }
 
 template <class Change>
-void with_server(Context& context, const Options& options, const std::string& what, const Change& change,
+void with_server(Context& context, const ServerOptions& options, const std::string& what, const Change& change,
                  const std::vector<std::string>& notes = {}) {
     const auto find_and_change = [&](config::VirtualService& service) {
         const int index = find_server(service, options.label);
@@ -88,20 +88,20 @@ void with_server(Context& context, const Options& options, const std::string& wh
     with_service(context, options, what, find_and_change, notes);
 }
 
-void set(Context& context, const Options& options) {
+void set(Context& context, const ServerOptions& options) {
     with_server(context, options, "set", [&](config::VirtualService& service, int index) {
         return assign_words(context, *service.mutable_real_servers(index), options.words);
     });
 }
 
-void remove(Context& context, const Options& options) {
+void remove(Context& context, const ServerOptions& options) {
     with_server(context, options, "delete", [&](config::VirtualService& service, int index) {
         service.mutable_real_servers()->DeleteSubrange(index, 1);
         return true;
     });
 }
 
-void set_state(Context& context, const Options& options, const std::string& what, config::ServerState state,
+void set_state(Context& context, const ServerOptions& options, const std::string& what, config::ServerState state,
                const std::string& drain_until = "") {
     std::vector<std::string> notes;
     if (!drain_until.empty()) notes.push_back("It counts as halted from " + drain_until + " on.");
@@ -118,7 +118,7 @@ void set_state(Context& context, const Options& options, const std::string& what
 }
 
 // The deadline is a time in the configuration, so that it outlives restarts and is the same on both nodes.
-void drain(Context& context, const Options& options) {
+void drain(Context& context, const ServerOptions& options) {
     if (options.deadline.empty()) return set_state(context, options, "drain", config::SERVER_STATE_DRAIN);
     const auto deadline = parse_duration(options.deadline);
     if (!deadline.ok() || *deadline <= 0ns || *deadline > deadline_max) {
@@ -136,7 +136,7 @@ void drain(Context& context, const Options& options) {
 }  // namespace
 
 void register_server(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ServerOptions>();
     auto* server = app.add_subcommand("server", "Real servers: what stands behind a virtual service");
     server->require_subcommand(1);
 
@@ -165,9 +165,9 @@ void register_server(CLI::App& app, Context& context) {
         "The deadline is kept in the configuration (drain_until): it holds across restarts and take-overs. 'online',\n"
         "'halt' and another 'drain' end it.");
     verb("halt", "No connections at all", false,
-         [](Context& c, const Options& o) { set_state(c, o, "halt", config::SERVER_STATE_HALT); });
+         [](Context& c, const ServerOptions& o) { set_state(c, o, "halt", config::SERVER_STATE_HALT); });
     verb("online", "Back to work", false,
-         [](Context& c, const Options& o) { set_state(c, o, "online", config::SERVER_STATE_ONLINE); });
+         [](Context& c, const ServerOptions& o) { set_state(c, o, "online", config::SERVER_STATE_ONLINE); });
 }
 
 }  // namespace lbcluster::cli

@@ -15,12 +15,12 @@
 namespace lbcluster::cli {
 namespace {
 
-struct Options : ChangeOptions {
+struct ServiceOptions : ChangeOptions {
     std::string label;
     std::vector<std::string> words;
 };
 
-void list(Context& context) {
+void list_services(Context& context) {
     const auto loaded = load_to_show(context);
     if (!loaded) return;
     Json services = Json::array();
@@ -33,7 +33,7 @@ void list(Context& context) {
     print(text.empty() ? "There are no virtual services.\n" : text);
 }
 
-void show(Context& context, const Options& options) {
+void show(Context& context, const ServiceOptions& options) {
     const auto loaded = load_to_show(context);
     if (!loaded) return;
     const config::ClusterConfig& cluster = loaded->effective_cluster;
@@ -43,7 +43,7 @@ void show(Context& context, const Options& options) {
     print(config::to_yaml(cluster.virtual_services(index), config::Secrets::masked));
 }
 
-void add(Context& context, const Options& options) {
+void add(Context& context, const ServiceOptions& options) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
@@ -58,7 +58,7 @@ void add(Context& context, const Options& options) {
     commit(context, *loaded, cluster, options, "service add " + options.label);
 }
 
-void set(Context& context, const Options& options) {
+void set(Context& context, const ServiceOptions& options) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
@@ -68,7 +68,7 @@ void set(Context& context, const Options& options) {
     commit(context, *loaded, cluster, options, "service set " + options.label);
 }
 
-void remove(Context& context, const Options& options) {
+void remove(Context& context, const ServiceOptions& options) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
@@ -94,7 +94,7 @@ bool is_valid(const config::ClusterConfig& cluster) {
 }
 
 // OP-3: with its real servers. What clashes is put in disabled, a clashing label gets a number.
-void duplicate(Context& context, Options options) {
+void duplicate(Context& context, ServiceOptions options) {
     const auto loaded = load_for_change(context);
     if (!loaded) return;
     config::ClusterConfig cluster = loaded->cluster.config;
@@ -124,21 +124,23 @@ void duplicate(Context& context, Options options) {
             added = copy;  // the mistake is another one: let the check say which
         }
     }
-    Json extra{{"label", label}, {"enabled", !added.has_enabled() || added.enabled()}};
+    Json extra{{"label", label}, {"enabled", config::is_on(added)}};
     commit(context, *loaded, cluster, options, "service duplicate " + options.label + " " + label, notes, extra);
 }
 
 }  // namespace
 
 void register_service(CLI::App& app, Context& context) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ServiceOptions>();
     auto* service = app.add_subcommand("service", "Virtual services: what clients connect to");
     service->require_subcommand(1);
 
-    service->add_subcommand("list", "All of them with their real servers")->callback([&context] { list(context); });
+    service->add_subcommand("list", "All of them with their real servers")->callback([&context] {
+        list_services(context);
+    });
 
-    const auto verb = [&](const char* name, const char* text, const char* words, void (*act)(Context&, const Options&),
-                          bool changes) {
+    const auto verb = [&](const char* name, const char* text, const char* words,
+                          void (*act)(Context&, const ServiceOptions&), bool changes) {
         auto* command = service->add_subcommand(name, text);
         command->add_option("LABEL", options->label, "Its label")->required();
         if (words != nullptr) command->add_option("KEY=VALUE", options->words, words);
@@ -153,7 +155,7 @@ void register_service(CLI::App& app, Context& context) {
     verb("delete", "Delete one, with its real servers", nullptr, remove, true);
     verb(
         "duplicate", "Copy one with its real servers", "The new label, then KEY=VALUE",
-        [](Context& c, const Options& o) { duplicate(c, o); }, true);
+        [](Context& c, const ServiceOptions& o) { duplicate(c, o); }, true);
 }
 
 }  // namespace lbcluster::cli

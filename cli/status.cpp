@@ -30,7 +30,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto answer_time = 2s;
 constexpr auto neighbour_time = 500ms;
 constexpr auto refresh_time = 1s;   // of the ages on a watched page; also to see that the reader has gone
 constexpr auto settle_time = 50ms;  // changes that come together are shown together

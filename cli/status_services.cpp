@@ -308,7 +308,7 @@ Json server_json(const StatusView& view, const ServerRow& row) {
 std::vector<ServiceRow> service_rows(const StatusView& view) {
     std::vector<ServiceRow> rows;
     for (const config::VirtualService& service : view.cluster.virtual_services()) {
-        if (service.has_enabled() && !service.enabled()) continue;
+        if (!config::is_on(service)) continue;
         ServiceRow row;
         row.label = service.label();
         row.address = service.address();

@@ -56,6 +56,7 @@ class Daemon {
     void start();
 
   private:
+    static constexpr const char* service_prefix = "service/";  // on the bus
     struct Loaded {
         Setup setup;
         std::string error;  // not empty: the files are bad

@@ -16,7 +16,6 @@ namespace {
 // Counts that are older than this are read anew for whoever asks.
 constexpr Duration counters_age_max = 500ms;
 constexpr int sysctls_shown_max = 500;  // a machine may have many interfaces, and a frame has an end
-constexpr const char* service_prefix = "service/";
 
 const char* word_of(Method method) {
     switch (method) {
@@ -30,18 +29,6 @@ const char* word_of(Method method) {
             break;
     }
     return "dr";
-}
-
-const char* word_of(Placing placing) {
-    switch (placing) {
-        case Placing::serving:
-            return "served";
-        case Placing::draining:
-            return "draining";
-        case Placing::gone:
-            break;
-    }
-    return "gone";
 }
 
 const Destination* find_destination(const Table& table, const ServiceKey& key, const DestinationKey& server) {
@@ -226,7 +213,7 @@ void Daemon::publish_service(std::size_t service) {
         const Destination* const there =
             find_destination(reconciler_->actual(), key, destination_key(spec, key, spec.servers[i]));
         const bool missing = plan.servers[i] != Placing::gone && there == nullptr;
-        server.set_state(missing ? "failed" : word_of(plan.servers[i]));
+        server.set_state(missing ? "failed" : std::string(word_of(plan.servers[i])));
         server.set_weight(there == nullptr ? 0 : there->weight);
     }
     fill_counters(service, out);

@@ -11,20 +11,6 @@ namespace lbcluster::forward {
 
 namespace {
 
-constexpr const char* service_prefix = "service/";
-
-const char* word_of(Placing placing) {
-    switch (placing) {
-        case Placing::serving:
-            return "served";
-        case Placing::draining:
-            return "draining";
-        case Placing::gone:
-            break;
-    }
-    return "gone";
-}
-
 template <class To>
 void fill(const ProxyRow& row, To& to) {
     to.set_connections_active(row.sessions);
@@ -108,7 +94,7 @@ void Daemon::publish_proxy_service(std::size_t service) {
         server.set_server(spec.servers[i].label);
         const auto row = view.servers.find({spec.label, spec.servers[i].label});
         const bool missing = row == view.servers.end() && plan.servers[i] != Placing::gone && failed;
-        server.set_state(missing ? "failed" : word_of(plan.servers[i]));
+        server.set_state(missing ? "failed" : std::string(word_of(plan.servers[i])));
         if (row == view.servers.end()) continue;
         fill(row->second, server);
         server.set_weight(row->second.ready ? row->second.weight : 0);

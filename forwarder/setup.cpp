@@ -40,8 +40,6 @@ State state_of(config::ServerState state) {
 
 seconds whole_seconds(const google::protobuf::Duration& value) { return seconds{value.seconds()}; }
 
-bool is_on(const config::VirtualService& service) { return !service.has_enabled() || service.enabled(); }
-
 FallbackSpec fallback_of(const config::ClusterConfig& cluster, const config::VirtualService& service) {
     FallbackSpec out;
     const config::Fallback& fallback = service.fallback();
@@ -53,7 +51,7 @@ FallbackSpec fallback_of(const config::ClusterConfig& cluster, const config::Vir
     } else if (fallback.has_address() || fallback.has_service()) {
         std::string address = fallback.address();
         for (const config::VirtualService& other : cluster.virtual_services()) {
-            if (fallback.has_service() && other.label() == fallback.service() && is_on(other))
+            if (fallback.has_service() && other.label() == fallback.service() && config::is_on(other))
                 address = other.address();
         }
         const auto parsed = IpAddress::parse(address);
@@ -279,7 +277,7 @@ Spec make_spec(const config::ClusterConfig& cluster, const config::NodeConfig& n
     Spec out;
     for (const config::VirtualService& service : cluster.virtual_services()) {
         const auto address = IpAddress::parse(service.address());
-        if (!is_on(service) || !address) continue;
+        if (!config::is_on(service) || !address) continue;
         if (config::is_layer7(service)) {
             if (service.transparent()) take_transparent(proxy_service_of(cluster, service, *address), out.node);
             continue;
@@ -302,7 +300,7 @@ ProxySpec make_proxy_spec(const config::ClusterConfig& cluster, const config::No
     out.page = page.empty() ? plain_page : page;
     for (const config::VirtualService& service : cluster.virtual_services()) {
         const auto address = IpAddress::parse(service.address());
-        if (!is_on(service) || !address) continue;
+        if (!config::is_on(service) || !address) continue;
         if (config::is_layer7(service)) {
             out.services.push_back(proxy_service_of(cluster, service, *address));
             take_files(service, files, out.services.back(), out.certificates);

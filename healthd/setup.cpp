@@ -110,7 +110,7 @@ std::uint16_t port_shown(const Target& target) {
 Setup make_setup(const config::ClusterConfig& cluster) {
     Setup out;
     for (const config::VirtualService& service : cluster.virtual_services()) {
-        if (service.has_enabled() && !service.enabled()) continue;
+        if (!config::is_on(service)) continue;
         for (const config::RealServer* server : config::servers_of(service)) {
             const auto address = IpAddress::parse(server->address());
             if (!address) continue;  // the loader has refused it

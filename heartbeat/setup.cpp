@@ -101,7 +101,7 @@ Setup make_setup(const config::LoadResult& loaded, const config::Facts& facts, c
     s.vip_lease = heartbeat.vip_lease;
     s.ping_nodes = heartbeat.ping_nodes;
     for (const config::FloatingIp& ip : config::all_floating_ips(loaded.effective_cluster)) {
-        if (ip.has_enabled() && !ip.enabled()) continue;
+        if (!config::is_on(ip)) continue;
         auto prefix = IpPrefix::parse(ip.address());
         // In the kernel as a host address, whatever its network: an address with a network of its own can become the
         // one that the interface's own address depends on, and takes it along when it goes.

@@ -18,7 +18,7 @@ namespace lbcluster::sim {
 
 namespace {
 
-struct Wish {
+struct ExploreWish {
     std::string path;
     std::vector<double> losses{0, 5, 10, 20};
     std::vector<std::string> keepalives;
@@ -36,7 +36,7 @@ int complain(const std::string& what) {
     return exit_usage;
 }
 
-int run(const Wish& wish) {
+int run(const ExploreWish& wish) {
     ExploreSettings settings{{}, wish.losses, {}, wish.runs, wish.seed, wish.jobs};
     std::sort(settings.losses.begin(), settings.losses.end());
     const auto jitter = parse_duration(wish.jitter);
@@ -77,7 +77,7 @@ int run(const Wish& wish) {
 }  // namespace
 
 void register_explore(CLI::App& app, int& exit_code) {
-    auto wish = std::make_shared<Wish>();
+    auto wish = std::make_shared<ExploreWish>();
     CLI::App* verb = app.add_subcommand("explore", "Compare timers for one configuration, and advise some");
     verb->add_option("SCENARIO|CONFIG-DIR", wish->path,
                      "A scenario (its faults are left out), or a configuration folder")

@@ -20,7 +20,7 @@ namespace lbcluster::sim {
 
 namespace {
 
-struct Wish {
+struct RunWish {
     std::vector<std::string> files;
     std::optional<std::uint64_t> seed;
     bool json = false;
@@ -48,7 +48,7 @@ std::string stem(const std::string& file) {
 }
 
 // With several scenarios each gets a file of its own: out.svg -> out-crash.svg.
-bool write_picture(const Loaded& scenario, const RunResult& result, const Wish& wish) {
+bool write_picture(const Loaded& scenario, const RunResult& result, const RunWish& wish) {
     const std::size_t dot = wish.timeline.rfind('.');
     std::string path = wish.timeline;
     if (wish.files.size() > 1) path = path.substr(0, dot) + "-" + stem(scenario.file) + path.substr(dot);
@@ -60,7 +60,7 @@ bool write_picture(const Loaded& scenario, const RunResult& result, const Wish& 
     return false;
 }
 
-int run_one(const std::string& file, const Wish& wish) {
+int run_one(const std::string& file, const RunWish& wish) {
     const Loaded scenario = load_scenario(file);
     if (!scenario.ok()) return print_problems(scenario);
     RunOptions options;
@@ -85,7 +85,7 @@ int run_one(const std::string& file, const Wish& wish) {
 }
 
 // ns-3 allows one simulation in a process, strictly: each scenario has its own.
-int run_all(const Wish& wish) {
+int run_all(const RunWish& wish) {
     if (wish.files.size() == 1) return run_one(wish.files.front(), wish);
     int worst = exit_done;
     for (const std::string& file : wish.files) {
@@ -110,7 +110,7 @@ int run_all(const Wish& wish) {
 }  // namespace
 
 void register_run(CLI::App& app, int& exit_code) {
-    auto wish = std::make_shared<Wish>();
+    auto wish = std::make_shared<RunWish>();
     CLI::App* verb = app.add_subcommand("run", "Run scenarios; say what happened, and whether it was right");
     verb->add_option("SCENARIO", wish->files, "Scenario files")->required();
     verb->add_option("--seed", wish->seed, "Instead of the scenario's own");

@@ -28,7 +28,7 @@ constexpr std::uint64_t report_every = 1000;  // runs, where nobody watches
 // SIGINT and SIGTERM: what was found so far is told.
 volatile std::sig_atomic_t interrupted = 0;
 
-struct Wish {
+struct SwarmWish {
     std::uint64_t runs = 1000;
     std::uint64_t seed = 1;
     unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
@@ -47,7 +47,7 @@ struct Found {
 
 class Swarm {
   public:
-    explicit Swarm(const Wish& wish) : wish_(wish) {}
+    explicit Swarm(const SwarmWish& wish) : wish_(wish) {}
 
     int run() {
         search();
@@ -161,7 +161,7 @@ class Swarm {
         std::printf("%s\n", out.dump(2).c_str());
     }
 
-    const Wish& wish_;
+    const SwarmWish& wish_;
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
     std::vector<Found> found_;
     std::uint64_t runs_ = 0;
@@ -172,7 +172,7 @@ class Swarm {
 }  // namespace
 
 void register_swarm(CLI::App& app, int& exit_code) {
-    auto wish = std::make_shared<Wish>();
+    auto wish = std::make_shared<SwarmWish>();
     CLI::App* verb =
         app.add_subcommand("swarm", "Run random faults, each seed with its own mix, against all invariants");
     verb->add_option("--runs", wish->runs, "How many seeds")->capture_default_str()->check(CLI::PositiveNumber);

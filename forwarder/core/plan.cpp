@@ -106,6 +106,18 @@ std::optional<Destination> fallback_destination(const ServiceSpec& spec, const S
 
 }  // namespace
 
+std::string_view word_of(Placing placing) {
+    switch (placing) {
+        case Placing::serving:
+            return "served";
+        case Placing::draining:
+            return "draining";
+        case Placing::gone:
+            break;
+    }
+    return "gone";
+}
+
 State effective_state(const ServerSpec& server, std::uint64_t now_ms) {
     const bool over = server.state == State::drain && server.drain_until_ms && now_ms >= *server.drain_until_ms;
     return over ? State::halt : server.state;

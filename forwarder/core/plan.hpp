@@ -24,6 +24,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -103,6 +104,7 @@ struct Spec {
 };
 
 enum class Placing : std::uint8_t { gone, draining, serving };
+std::string_view word_of(Placing placing);  // as `status` shows it
 
 struct ServicePlan {
     Service service;

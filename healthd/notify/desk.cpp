@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lbcluster/config/services.hpp"
 #include "lbcluster/health/color.hpp"
 
 namespace lbcluster::health {
@@ -29,14 +30,14 @@ NotifySettings notify_settings(const config::ClusterConfig& effective, const std
     NotifySettings settings;
     settings.node = node;
     for (const config::Notification& one : effective.notifications()) {
-        if (!one.has_enabled() || one.enabled()) settings.channels.push_back(one);
+        if (config::is_on(one)) settings.channels.push_back(one);
     }
     if (settings.channels.empty()) return settings;
     for (const config::VirtualService& service : effective.virtual_services()) {
-        if (service.has_enabled() && !service.enabled()) continue;
+        if (!config::is_on(service)) continue;
         NotifySettings::Service out{service.label(), service.address(), {}};
         for (const config::RealServer& server : service.real_servers()) {
-            if (server.has_enabled() && !server.enabled()) continue;
+            if (!config::is_on(server)) continue;
             const bool offline =
                 server.state() == config::SERVER_STATE_DRAIN || server.state() == config::SERVER_STATE_HALT;
             out.servers.push_back({server.label(), server.address(), !offline});

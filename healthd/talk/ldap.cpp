@@ -16,7 +16,7 @@
 namespace lbcluster::health {
 namespace {
 
-constexpr std::size_t message_bytes_max = 64 * 1024;
+constexpr std::size_t ldap_bytes_max = 64 * 1024;
 
 struct FreeBer {
     void operator()(BerElement* ber) const { ::ber_free(ber, 1); }
@@ -75,7 +75,7 @@ std::optional<std::size_t> message_size(std::string_view bytes) {
     std::size_t size = 0;
     for (std::size_t i = 0; i < count; ++i) size = size << 8U | in.u8();
     if (!in.ok()) return 0;
-    if (size > message_bytes_max) return {};
+    if (size > ldap_bytes_max) return {};
     return 2 + count + size;
 }
 

@@ -11,7 +11,7 @@
 namespace lbcluster::health {
 namespace {
 
-constexpr std::size_t packet_bytes_max = 16 * 1024;
+constexpr std::size_t mysql_packet_bytes_max = 16 * 1024;
 constexpr std::uint32_t long_password = 1U << 0U;
 constexpr std::uint32_t connect_with_database = 1U << 3U;
 constexpr std::uint32_t protocol_41 = 1U << 9U;
@@ -61,7 +61,7 @@ class MysqlTalk final : public Talk {
             ByteReader head(buffer_);
             const std::size_t size = head.u24_le();
             const std::uint8_t sequence = head.u8();
-            if (head.ok() && size > packet_bytes_max) {
+            if (head.ok() && size > mysql_packet_bytes_max) {
                 return down("MySQL: not MySQL: \"" + shown(buffer_, check_) + '"');
             }
             const std::string_view payload = head.bytes(size);
@@ -131,7 +131,7 @@ class MysqlTalk final : public Talk {
         constexpr char utf8 = 33;
         std::string out;
         put_u32_le(out, wants);
-        put_u32_le(out, packet_bytes_max);
+        put_u32_le(out, mysql_packet_bytes_max);
         out += utf8;
         return out.append(23, '\0');
     }

@@ -12,7 +12,7 @@
 namespace lbcluster::health {
 namespace {
 
-constexpr std::size_t message_bytes_max = 16 * 1024;
+constexpr std::size_t postgresql_bytes_max = 16 * 1024;
 constexpr std::uint32_t version_3 = 3U << 16U;
 constexpr std::uint32_t ssl_request = 80877103;
 constexpr std::string_view scram = "SCRAM-SHA-256";
@@ -58,7 +58,7 @@ class PostgresqlTalk final : public Talk {
             ByteReader in(buffer_);
             const char type = static_cast<char>(in.u8());
             const std::uint32_t size = in.u32();
-            if (in.ok() && (size < 4 || size > message_bytes_max)) {
+            if (in.ok() && (size < 4 || size > postgresql_bytes_max)) {
                 return down("PostgreSQL: not PostgreSQL: \"" + shown(buffer_, check_) + '"');
             }
             const std::string_view body = in.bytes(in.ok() ? size - 4 : 0);

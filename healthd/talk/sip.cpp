@@ -11,7 +11,7 @@
 namespace lbcluster::health {
 namespace {
 
-constexpr std::size_t message_bytes_max = 16 * 1024;
+constexpr std::size_t sip_bytes_max = 16 * 1024;
 constexpr unsigned final_status = 200;  // from here on
 
 bool same_word(std::string_view a, std::string_view b) {
@@ -102,12 +102,12 @@ class SipTalk final : public Talk {
         const auto seen = std::min(begin.size(), buffer_.size());
         if (std::string_view(buffer_).substr(0, seen) != begin.substr(0, seen)) return "not a SIP answer";
         const auto head = buffer_.find("\r\n\r\n");
-        if (head == std::string::npos) return buffer_.size() > message_bytes_max ? "endless header" : "";
+        if (head == std::string::npos) return buffer_.size() > sip_bytes_max ? "endless header" : "";
         const std::string_view text = header_of(buffer_, "Content-Length", "l");
         std::size_t body = 0;
         const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), body);
         if (!text.empty() && (error != std::errc{} || stop != text.data() + text.size())) return "bad Content-Length";
-        if (body > message_bytes_max) return "body too long";
+        if (body > sip_bytes_max) return "body too long";
         const std::size_t all = head + 4 + body;
         if (buffer_.size() >= all) size = all;
         return {};

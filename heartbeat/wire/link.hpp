@@ -8,6 +8,7 @@
 // caller then drains all links before it decides anything. It may not destroy the link; nor may a drain() callback.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -16,6 +17,10 @@
 #include <string_view>
 
 namespace lbcluster::heartbeat {
+
+// Between attempts to open a link again, doubled each time.
+inline constexpr std::chrono::milliseconds back_off_min{100};
+inline constexpr std::chrono::milliseconds back_off_max{2000};
 
 struct LinkCounters {
     std::uint64_t sent = 0;

@@ -16,9 +16,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::milliseconds back_off_min{100};
-constexpr std::chrono::milliseconds back_off_max{2000};
-
 struct Speed {
     unsigned baud;
     speed_t constant;

@@ -19,8 +19,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::milliseconds back_off_min{100};
-constexpr std::chrono::milliseconds back_off_max{2000};
 constexpr Duration confirmed_for = 2s;
 constexpr int receive_buffer_bytes = 256 * 1024;  // some hundred heartbeats
 constexpr int traffic_class_cs6 = 0xc0;

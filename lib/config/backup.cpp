@@ -16,8 +16,8 @@
 namespace lbcluster::config {
 namespace {
 
-constexpr std::string_view first_line = "lbcluster backup 1\n";
-constexpr std::string_view any_first_line = "lbcluster backup ";
+constexpr std::string_view head_line = "lbcluster backup 1\n";
+constexpr std::string_view any_head_line = "lbcluster backup ";
 constexpr std::size_t sum_size = 64;
 
 // What STATE_DIR has that a node cannot do without; other names in a backup are refused.
@@ -112,17 +112,17 @@ Result<Backup> make_backup(const Paths& paths, bool secrets, const std::string& 
 
 std::string backup_file(const Backup& backup) {
     const std::string body = backup.SerializeAsString();
-    return std::string(first_line) + sum_of(body) + "\n" + body;
+    return std::string(head_line) + sum_of(body) + "\n" + body;
 }
 
 Result<Backup> read_backup(const std::string& bytes) {
     const std::string_view text = bytes;
-    if (!text.starts_with(any_first_line)) return broken("its first line is not that of 'lbcluster config backup'");
-    if (!text.starts_with(first_line)) return broken("it is of a newer version of lbcluster");
-    const std::size_t head = first_line.size() + sum_size + 1;
+    if (!text.starts_with(any_head_line)) return broken("its first line is not that of 'lbcluster config backup'");
+    if (!text.starts_with(head_line)) return broken("it is of a newer version of lbcluster");
+    const std::size_t head = head_line.size() + sum_size + 1;
     if (text.size() < head) return broken("it was cut off");
     const std::string_view body = text.substr(head);
-    if (sum_of(body) != text.substr(first_line.size(), sum_size)) return broken("it was cut off, or changed");
+    if (sum_of(body) != text.substr(head_line.size(), sum_size)) return broken("it was cut off, or changed");
     Backup backup;
     if (!backup.ParseFromString(std::string(body)) || digest_of(content_of(backup)) != backup.digest()) {
         return broken("it is damaged");

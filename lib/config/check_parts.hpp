@@ -40,6 +40,8 @@ class Reporter {
 // Why no node can have this address for itself; nullptr: it can.
 const char* unusable(const IpAddress& address);
 
+inline std::string indexed(const char* list, int i) { return std::string(list) + "[" + std::to_string(i) + "]"; }
+
 // Addresses that belong to one of the two nodes, and what they are there.
 using OwnAddresses = std::map<IpAddress, std::string>;
 

@@ -11,8 +11,6 @@
 namespace lbcluster::config {
 namespace {
 
-std::string indexed(const char* list, int i) { return std::string(list) + "[" + std::to_string(i) + "]"; }
-bool is_on(const VirtualService& service) { return !service.has_enabled() || service.enabled(); }
 bool is_http(const VirtualService& service) { return is_layer7(service) && service.mode() == MODE_HTTP; }
 bool redirects(const VirtualService& service) { return is_layer7(service) && service.tls().redirect_http(); }
 

@@ -10,10 +10,6 @@
 namespace lbcluster::config {
 namespace {
 
-std::string indexed(const char* list, int i) { return std::string(list) + "[" + std::to_string(i) + "]"; }
-bool is_on(const VirtualService& service) { return !service.has_enabled() || service.enabled(); }
-bool is_on(const RealServer& server) { return !server.has_enabled() || server.enabled(); }
-
 template <class Enum>
 std::string text_of(Enum value) {
     return enum_text(*google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value));

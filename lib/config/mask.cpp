@@ -9,8 +9,6 @@
 namespace lbcluster::config {
 namespace {
 
-constexpr const char* stars = "***";
-
 bool is_letter_or_digit(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
 
 std::string lower(std::string_view text) {
@@ -176,7 +174,7 @@ struct Below {
 };
 
 // Of a webhook. Quoted, or behind the `?` of a key of its own.
-bool is_url(std::string_view name) {
+bool is_url_name(std::string_view name) {
     name.remove_prefix(std::min(name.find_first_not_of(" -?\t\"'"), name.size()));
     while (!name.empty() && std::string_view(" \t\"'\r").find(name.back()) != std::string_view::npos)
         name.remove_suffix(1);
@@ -196,7 +194,7 @@ std::size_t secret_value(std::string_view line, std::size_t& column) {
             --begin;
         }
         const std::string_view name = line.substr(begin, end - begin);
-        if (!is_secret(name, line.substr(colon + 1)) && !is_url(name)) continue;
+        if (!is_secret(name, line.substr(colon + 1)) && !is_url_name(name)) continue;
         column = quote != 0 && begin > 0 ? begin - 1 : begin;
         return colon + 1;
     }
@@ -232,7 +230,7 @@ bool is_secret_name(std::string_view name) { return is_secret(name) || is_cookie
 
 std::string mask_value(std::string_view name, const std::string& text, bool written_ends) {
     if (is_secret_name(name)) return stars;
-    if (is_url(name)) return without_path(text);
+    if (is_url_name(name)) return without_path(text);
     return without_logins(without_secrets(without_userinfo(text), written_ends), written_ends);
 }
 
@@ -249,7 +247,7 @@ std::string mask_lines(std::string_view text) {
         std::size_t column = 0;
         std::size_t value = below.active ? std::string_view::npos : secret_value(line, column);
         // A key of its own: '? password', ': value' in the next line.
-        const bool alone = !below.active && (is_secret(line) || is_url(line)) &&
+        const bool alone = !below.active && (is_secret(line) || is_url_name(line)) &&
                            line.find_first_not_of(" -") == line.find('?') && line.find('?') != std::string_view::npos;
         if (value != std::string_view::npos || alone) {
             const std::string_view given = alone ? "" : trimmed(line.substr(value));
@@ -260,7 +258,7 @@ std::string mask_lines(std::string_view text) {
             // In front of it there may be others that are parts of a text.
             const std::string front = alone ? "" : mask_value("", std::string(line.substr(0, column)), true);
             out += front + std::string(alone ? line : line.substr(column, value - column));
-            const bool url = !alone && is_url(line.substr(column, value - 1 - column));
+            const bool url = !alone && is_url_name(line.substr(column, value - 1 - column));
             const std::size_t quote = !given.empty() && (given[0] == '"' || given[0] == '\'') ? 1 : 0;
             if (!given.empty()) out += " " + (url ? without_path(std::string(given.substr(quote))) : stars);
         } else if (!below.active) {

@@ -6,6 +6,8 @@
 
 namespace lbcluster::config {
 
+inline constexpr const char* stars = "***";  // what is shown instead
+
 // A value called `name`: *** if the name is that of a secret, else `text` with the secret parts of it masked: the
 // values of query parameters and header lines, who logs in in a URL, and what follows the commands AUTH and PASS. Of a
 // `url` only scheme and host are left. `written_ends`: \r and \n of two characters end a line, too.

@@ -12,8 +12,6 @@ namespace {
 
 namespace pb = google::protobuf;
 
-constexpr const char* stars = "***";
-
 std::vector<std::string> words_of(std::string_view text, const char* between) {
     std::vector<std::string> words;
     for (std::size_t at = text.find_first_not_of(between); at != std::string_view::npos;) {

@@ -39,7 +39,7 @@ Scheduler scheduler_of(const VirtualService& service) {
 std::vector<const RealServer*> servers_of(const VirtualService& service) {
     std::vector<const RealServer*> servers;
     for (const RealServer& server : service.real_servers()) {
-        if (!server.has_enabled() || server.enabled()) servers.push_back(&server);
+        if (is_on(server)) servers.push_back(&server);
     }
     return servers;
 }
@@ -73,7 +73,7 @@ std::vector<FloatingIp> all_floating_ips(const ClusterConfig& cluster) {
         if (const auto prefix = IpPrefix::parse(ip.address())) known.insert(prefix->address);
     }
     for (const VirtualService& service : cluster.virtual_services()) {
-        if (service.has_enabled() && !service.enabled()) continue;
+        if (!is_on(service)) continue;
         const auto address = IpAddress::parse(service.address());
         if (!address || !known.insert(*address).second) continue;
         FloatingIp ip;

@@ -7,7 +7,7 @@ namespace lbcluster::reference {
 namespace {
 
 // Each line of `text` on a line of its own, as it stands.
-std::string verbatim(const std::string& text) {
+std::string man_verbatim(const std::string& text) {
     std::string out = ".PP\n.nf\n";
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) out += man_text(line) + "\n";
@@ -35,16 +35,16 @@ std::string list_of(const std::vector<Argument>& arguments) {
     return out;
 }
 
-void add_commands(const Command& parent, const std::string& path, std::string& out) {
+void add_man_commands(const Command& parent, const std::string& path, std::string& out) {
     for (const Command& command : parent.commands) {
         const std::string name = path.empty() ? command.name : path + " " + command.name;
         if (command.commands.empty()) {
             const std::string usage = usage_of(command);
             out += ".SS " + man_text(name + (usage.empty() ? "" : " " + usage)) + "\n" + man_text(command.about) +
                    ".\n" + list_of(command.operands) + list_of(command.options);
-            if (!command.footer.empty()) out += verbatim(command.footer);
+            if (!command.footer.empty()) out += man_verbatim(command.footer);
         }
-        add_commands(command, name, out);
+        add_man_commands(command, name, out);
     }
 }
 
@@ -92,11 +92,11 @@ std::string man_page(const Command& program, const Manual& manual, const std::st
     for (std::size_t i = 0; i < manual.description.size(); ++i) {
         out += (i == 0 ? "" : ".PP\n") + man_text(manual.description[i]) + "\n";
     }
-    if (!program.footer.empty()) out += verbatim(program.footer);
+    if (!program.footer.empty()) out += man_verbatim(program.footer);
     out += ".SH OPTIONS\n" + list_of(program.operands) + list_of(program.options);
     if (!program.commands.empty()) {
         out += ".SH COMMANDS\n";
-        add_commands(program, "", out);
+        add_man_commands(program, "", out);
     }
     out += ".SH EXIT STATUS\n";
     for (const Exit& exit : manual.exits) {

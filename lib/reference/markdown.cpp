@@ -23,20 +23,20 @@ std::string table_of(const Command& command) {
     return out + "\n";
 }
 
-std::string verbatim(const std::string& text) { return "```\n" + text + "\n```\n\n"; }
+std::string markdown_verbatim(const std::string& text) { return "```\n" + text + "\n```\n\n"; }
 
-void add_commands(const Command& parent, const std::string& path, std::string& out) {
+void add_markdown_commands(const Command& parent, const std::string& path, std::string& out) {
     for (const Command& command : parent.commands) {
         const std::string name = path + " " + command.name;
         if (command.commands.empty()) {
             const std::string usage = usage_of(command);
             out += "### " + name + "\n\n" + command.about + ".\n\n";
-            out +=
-                verbatim(name + (command.options.empty() ? "" : " [OPTION]...") + (usage.empty() ? "" : " " + usage));
+            out += markdown_verbatim(name + (command.options.empty() ? "" : " [OPTION]...") +
+                                     (usage.empty() ? "" : " " + usage));
             out += table_of(command);
-            if (!command.footer.empty()) out += verbatim(command.footer);
+            if (!command.footer.empty()) out += markdown_verbatim(command.footer);
         }
-        add_commands(command, name, out);
+        add_markdown_commands(command, name, out);
     }
 }
 
@@ -54,16 +54,16 @@ std::string cell_text(const std::string& text) {
 std::string markdown_chapter(const Command& program, const Manual& manual) {
     const std::string usage = usage_of(program);
     std::string out = "## " + program.name + "\n\n" + program.about + ".\n\n" +
-                      verbatim(program.name + " [OPTION]..." + (usage.empty() ? "" : " " + usage));
+                      markdown_verbatim(program.name + " [OPTION]..." + (usage.empty() ? "" : " " + usage));
     for (const std::string& paragraph : manual.description) out += paragraph + "\n\n";
     out += table_of(program);
-    if (!program.footer.empty()) out += verbatim(program.footer);
+    if (!program.footer.empty()) out += markdown_verbatim(program.footer);
     out += "| exit code | |\n|---|---|\n";
     for (const Exit& exit : manual.exits) {
         out += "| " + std::to_string(exit.code) + " | " + cell_text(exit.meaning) + " |\n";
     }
     out += "\n";
-    add_commands(program, program.name, out);
+    add_markdown_commands(program, program.name, out);
     return out;
 }
 

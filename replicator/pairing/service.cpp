@@ -21,7 +21,7 @@ namespace lbcluster::replicator {
 namespace {
 
 // A person may be looking at a question between two calls.
-constexpr auto patience = 60s;
+constexpr auto asker_patience = 60s;
 
 using Answer = Result<replica::Frame>;
 
@@ -291,9 +291,9 @@ boost::asio::awaitable<void> PairingService::serve(std::shared_ptr<Channel> chan
         const std::string change = call.take_change();
         if (!change.empty()) on_changed_(change);
         replica::Frame frame = answer ? std::move(*answer) : error_frame(exit_code_of(answer.error()), answer.error());
-        const auto sent = co_await channel->send(std::move(frame), patience);
+        const auto sent = co_await channel->send(std::move(frame), asker_patience);
         if (!answer || !sent) break;
-        asked = co_await channel->receive(patience);
+        asked = co_await channel->receive(asker_patience);
     }
     serving_.reset();
 }

@@ -78,15 +78,15 @@ Loaded load_base(const std::string& path) {
     return load_scenario_message(scenario, path);
 }
 
-std::string Timers::text() const { return format_duration(keepalive) + " / " + format_duration(deadtime); }
+std::string TriedTimers::text() const { return format_duration(keepalive) + " / " + format_duration(deadtime); }
 
-Timers timers_of(const Loaded& base) {
+TriedTimers timers_of(const Loaded& base) {
     const heartbeat::Settings& settings = base.nodes.front().setup.settings;
     return {settings.keepalive, settings.deadtime, true};
 }
 
-std::vector<Timers> grid(const std::vector<Duration>& keepalives, const std::vector<double>& factors) {
-    std::vector<Timers> out;
+std::vector<TriedTimers> grid(const std::vector<Duration>& keepalives, const std::vector<double>& factors) {
+    std::vector<TriedTimers> out;
     for (const Duration keepalive : keepalives) {
         for (const double factor : factors) {
             const double deadtime = static_cast<double>(keepalive.count()) * factor;
@@ -97,14 +97,14 @@ std::vector<Timers> grid(const std::vector<Duration>& keepalives, const std::vec
     return out;
 }
 
-std::vector<Timers> usual_timers(const Timers& configured) {
-    std::vector<Timers> out = grid({10ms, 20ms, 50ms, 100ms, 200ms}, {3, 5, 10});
+std::vector<TriedTimers> usual_timers(const TriedTimers& configured) {
+    std::vector<TriedTimers> out = grid({10ms, 20ms, 50ms, 100ms, 200ms}, {3, 5, 10});
     out.push_back({500ms, 6s, false});  // profile vm
-    std::erase_if(out, [&](const Timers& one) {
+    std::erase_if(out, [&](const TriedTimers& one) {
         return one.keepalive == configured.keepalive && one.deadtime == configured.deadtime;
     });
     out.push_back(configured);
-    std::sort(out.begin(), out.end(), [](const Timers& a, const Timers& b) {
+    std::sort(out.begin(), out.end(), [](const TriedTimers& a, const TriedTimers& b) {
         return std::pair(a.keepalive, a.deadtime) < std::pair(b.keepalive, b.deadtime);
     });
     return out;

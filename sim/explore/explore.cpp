@@ -20,7 +20,7 @@ constexpr Duration conflict_check = 500ms;  // before the first activation
 constexpr Duration rest = 1s;               // after a crash, beyond what the rules may take
 
 // The text of a cluster.yaml with other timers. What is derived from them is left to be derived again.
-std::string with_timers(const std::string& yaml, const Timers& timers) {
+std::string with_timers(const std::string& yaml, const TriedTimers& timers) {
     config::ClusterConfig cluster;
     config::Positions positions;
     config::Problems problems;
@@ -36,7 +36,7 @@ std::string with_timers(const std::string& yaml, const Timers& timers) {
 }
 
 // The user's pair and network, with nothing that happens.
-Scenario pair_with(const Loaded& base, const Timers& timers) {
+Scenario pair_with(const Loaded& base, const TriedTimers& timers) {
     Scenario out = base.scenario;
     out.clear_faults();
     out.clear_expect();
@@ -235,7 +235,7 @@ double Cell::moves_an_hour() const {
 std::vector<Cell> explore(const Loaded& base, const ExploreSettings& settings,
                           const std::function<void(std::size_t done, std::size_t of)>& progress) {
     std::vector<Cell> cells;
-    for (const Timers& timers : settings.timers) {
+    for (const TriedTimers& timers : settings.timers) {
         for (const double loss : settings.losses) cells.push_back({timers, loss, {}, 0, 0, {}, {}});
     }
     std::map<std::size_t, Child> running;

@@ -15,7 +15,7 @@
 
 namespace lbcluster::sim {
 
-struct Timers {
+struct TriedTimers {
     Duration keepalive{0};
     Duration deadtime{0};
     bool configured = false;  // as the configuration has them
@@ -23,7 +23,7 @@ struct Timers {
 };
 
 struct ExploreSettings {
-    std::vector<Timers> timers;
+    std::vector<TriedTimers> timers;
     std::vector<double> losses;  // per cent
     Duration jitter{0};
     unsigned runs = 6;  // of each kind, in each cell
@@ -32,7 +32,7 @@ struct ExploreSettings {
 };
 
 struct Cell {
-    Timers timers;
+    TriedTimers timers;
     double loss = 0;
     std::vector<Duration> crashes;  // the longest gap of each, in order
     unsigned unserved = 0;          // crashes after which nobody served until the end
@@ -49,10 +49,10 @@ struct Cell {
 // a configuration folder itself; then the peer is made from it by exchanging `local` and `peer`.
 Loaded load_base(const std::string& path);
 // keepalive and deadtime in force there.
-Timers timers_of(const Loaded& base);
+TriedTimers timers_of(const Loaded& base);
 // Those of the configuration, and a grid of usual ones; sorted.
-std::vector<Timers> usual_timers(const Timers& configured);
-std::vector<Timers> grid(const std::vector<Duration>& keepalives, const std::vector<double>& factors);
+std::vector<TriedTimers> usual_timers(const TriedTimers& configured);
+std::vector<TriedTimers> grid(const std::vector<Duration>& keepalives, const std::vector<double>& factors);
 
 // By timers, then by loss. `progress` hears how many are done.
 std::vector<Cell> explore(const Loaded& base, const ExploreSettings& settings,

@@ -14,15 +14,15 @@ std::string number(double value, int digits) {
     std::snprintf(text, sizeof text, "%.*f", digits, value);
     return text;
 }
-double ms(Duration duration) { return static_cast<double>(duration.count()) / 1e6; }
-std::string ms_text(Duration duration) { return number(ms(duration), ms(duration) < 100 ? 1 : 0) + " ms"; }
+double in_ms(Duration duration) { return static_cast<double>(duration.count()) / 1e6; }
+std::string ms_text(Duration duration) { return number(in_ms(duration), in_ms(duration) < 100 ? 1 : 0) + " ms"; }
 std::string percent(double loss) {
     return number(loss, loss == static_cast<double>(static_cast<int>(loss)) ? 0 : 1) + " %";
 }
 
 // All that was found about one pair of timers.
 struct Row {
-    Timers timers;
+    TriedTimers timers;
     std::vector<const Cell*> cells;  // by loss
     [[nodiscard]] Duration median() const { return cells.front()->median(); }
     [[nodiscard]] Duration worst(double up_to) const {
@@ -71,7 +71,7 @@ std::string because(const std::vector<Row>& rows, const Row& best, double up_to)
     }
     std::string text = "Take " + best.timers.text() + ": a crash costs " + ms_text(best.median()) +
                        " at the median and " + ms_text(best.worst(up_to)) + " at most, and in " +
-                       number(ms(quiet) / 1000, 0) + " s with up to " + percent(up_to) +
+                       number(in_ms(quiet) / 1000, 0) + " s with up to " + percent(up_to) +
                        " loss nothing moved without a fault.";
     // The next faster ones, and what is wrong with them.
     const Row* faster = nullptr;
@@ -150,27 +150,27 @@ std::string explore_json(const std::vector<Cell>& cells, const Advice& advice, c
     nlohmann::ordered_json out;
     out["seed"] = settings.seed;
     out["runs"] = settings.runs;
-    out["jitter_ms"] = ms(settings.jitter);
+    out["jitter_ms"] = in_ms(settings.jitter);
     out["cells"] = nlohmann::ordered_json::array();
     for (const Cell& cell : cells) {
         nlohmann::ordered_json one;
-        one["keepalive_ms"] = ms(cell.timers.keepalive);
-        one["deadtime_ms"] = ms(cell.timers.deadtime);
+        one["keepalive_ms"] = in_ms(cell.timers.keepalive);
+        one["deadtime_ms"] = in_ms(cell.timers.deadtime);
         one["configured"] = cell.timers.configured;
         one["loss_percent"] = cell.loss;
-        one["outage_median_ms"] = ms(cell.median());
-        one["outage_max_ms"] = ms(cell.worst());
+        one["outage_median_ms"] = in_ms(cell.median());
+        one["outage_max_ms"] = in_ms(cell.worst());
         one["not_taken_over"] = cell.unserved;
         one["moves_without_fault"] = cell.moves;
         one["moves_an_hour"] = cell.moves_an_hour();
-        one["simulated_s"] = ms(cell.quiet) / 1000;
+        one["simulated_s"] = in_ms(cell.quiet) / 1000;
         if (!cell.problem.empty()) one["problem"] = cell.problem;
         out["cells"].push_back(one);
     }
     nlohmann::ordered_json best;
     if (advice.timers) {
-        best["keepalive_ms"] = ms(advice.timers->keepalive);
-        best["deadtime_ms"] = ms(advice.timers->deadtime);
+        best["keepalive_ms"] = in_ms(advice.timers->keepalive);
+        best["deadtime_ms"] = in_ms(advice.timers->deadtime);
         best["up_to_loss_percent"] = advice.up_to_loss;
     }
     best["reason"] = advice.text;

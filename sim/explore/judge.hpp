@@ -10,9 +10,9 @@
 namespace lbcluster::sim {
 
 struct Advice {
-    std::optional<Timers> timers;  // none: nothing can be advised
-    double up_to_loss = 0;         // no needless move up to this
-    std::string text;              // one or two sentences
+    std::optional<TriedTimers> timers;  // none: nothing can be advised
+    double up_to_loss = 0;              // no needless move up to this
+    std::string text;                   // one or two sentences
 };
 
 // The timers with the shortest outage after a crash among those that moved nothing without a fault at any of the

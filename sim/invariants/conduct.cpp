@@ -14,8 +14,6 @@ namespace {
 
 constexpr Duration resolution = 1s;  // a kernel asks for a neighbour that it does not know once a second
 
-std::string ms(Duration duration) { return format_duration(std::chrono::duration_cast<milliseconds>(duration)); }
-
 // Sets or clears `since` as `holds` says.
 void follow(std::optional<Instant>& since, bool holds) {
     if (!holds) since.reset();

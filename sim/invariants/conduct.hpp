@@ -20,6 +20,11 @@
 
 namespace lbcluster::sim {
 
+// Of a violation's text.
+inline std::string ms(Duration duration) {
+    return format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(duration));
+}
+
 class Invariants;
 
 class Conduct : public Observer {

@@ -20,8 +20,6 @@ const std::array<const char*, 11> names{
     "",       "one answers", "somebody serves", "no needless move", "no flapping", "nothing left behind", "agreement",
     "caches", "reasons",     "noise",           "differences"};
 
-std::string ms(Duration duration) { return format_duration(std::chrono::duration_cast<milliseconds>(duration)); }
-
 // Lasts, and is not over when it has happened.
 bool lasts(const FaultPlan& plan) {
     switch (plan.fault.fault()) {

@@ -15,7 +15,7 @@ std::string list(const std::vector<std::string>& names) {
     return text;
 }
 
-std::string ms(Duration duration) {
+std::string ms_text(Duration duration) {
     const double value = static_cast<double>(duration.count()) / 1e6;
     std::string text = std::to_string(value);
     return text.substr(0, text.find('.') + 2) + " ms";
@@ -75,16 +75,17 @@ std::vector<Failure> Expectations::finish() {
         const Duration to = expect.has_to() ? to_duration(expect.to()) : end;
         const Duration gap = service_.longest_gap(from, to);
         if (expect.has_gap_max() && gap > to_duration(expect.gap_max())) {
-            fail(to, "expected no gap longer than " + ms(to_duration(expect.gap_max())) + ", but one was " + ms(gap));
+            fail(to, "expected no gap longer than " + ms_text(to_duration(expect.gap_max())) + ", but one was " +
+                         ms_text(gap));
         }
         if (expect.has_gap_min() && gap < to_duration(expect.gap_min())) {
-            fail(to, "expected a gap of at least " + ms(to_duration(expect.gap_min())) + ", but the longest was " +
-                         ms(gap));
+            fail(to, "expected a gap of at least " + ms_text(to_duration(expect.gap_min())) + ", but the longest was " +
+                         ms_text(gap));
         }
         const Duration both = service_.longest_both(from, to);
         if (expect.has_both_max() && both > to_duration(expect.both_max())) {
-            fail(to, "expected that both answer for at most " + ms(to_duration(expect.both_max())) + ", but it was " +
-                         ms(both));
+            fail(to, "expected that both answer for at most " + ms_text(to_duration(expect.both_max())) +
+                         ", but it was " + ms_text(both));
         }
         const std::size_t moves = service_.moves(from, to);
         if (expect.has_moves() && moves != expect.moves()) {

@@ -18,7 +18,7 @@ constexpr double lane_step = 46;
 constexpr double fault_step = 16;
 constexpr double top = 46;
 
-std::string number(double value) {
+std::string two_digits(double value) {
     std::array<char, 32> text{};
     std::snprintf(text.data(), text.size(), "%.2f", value);
     return text.data();
@@ -72,8 +72,9 @@ class Picture {
         y += fault_step * static_cast<double>(scenario_.faults.size()) + 8;
         axis(y);
         y += 64;
-        const std::string head = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + number(left + plot_width + 30) +
-                                 "\" height=\"" + number(y) + "\" font-family=\"sans-serif\" font-size=\"12\">\n" +
+        const std::string head = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" +
+                                 two_digits(left + plot_width + 30) + "\" height=\"" + two_digits(y) +
+                                 "\" font-family=\"sans-serif\" font-size=\"12\">\n" +
                                  "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n" +
                                  text(10, 22, scenario_.scenario.title(), "font-size=\"16\" font-weight=\"bold\"") +
                                  text(10, 38, "seed " + std::to_string(result_.seed), "fill=\"#666\"");
@@ -85,12 +86,13 @@ class Picture {
         return left + plot_width * static_cast<double>(at.count()) / static_cast<double>(result_.duration.count());
     }
     static std::string text(double x, double y, const std::string& what, const std::string& style = "") {
-        return "<text x=\"" + number(x) + "\" y=\"" + number(y) + "\" " + style + ">" + escaped(what) + "</text>\n";
+        return "<text x=\"" + two_digits(x) + "\" y=\"" + two_digits(y) + "\" " + style + ">" + escaped(what) +
+               "</text>\n";
     }
     void box(Duration from, Duration to, double y, double height, const std::string& fill, const std::string& title) {
         const double width = std::max(x(to) - x(from), 0.6);
-        body_ += "<rect x=\"" + number(x(from)) + "\" y=\"" + number(y) + "\" width=\"" + number(width) +
-                 "\" height=\"" + number(height) + "\" fill=\"" + fill + "\"><title>" + escaped(title) +
+        body_ += "<rect x=\"" + two_digits(x(from)) + "\" y=\"" + two_digits(y) + "\" width=\"" + two_digits(width) +
+                 "\" height=\"" + two_digits(height) + "\" fill=\"" + fill + "\"><title>" + escaped(title) +
                  "</title></rect>\n";
     }
     void each(const std::vector<Span>& spans, const std::function<void(const Span&, Duration)>& what) const {
@@ -129,8 +131,8 @@ class Picture {
                 "both answer: " + range(both.from, both.to));
         }
         for (const Violation& violation : result_.violations) {
-            body_ += "<path d=\"M" + number(x(violation.at)) + " " + number(top) + " V" + number(y + lane_height) +
-                     "\" stroke=\"#c0392b\" stroke-width=\"2\"><title>" +
+            body_ += "<path d=\"M" + two_digits(x(violation.at)) + " " + two_digits(top) + " V" +
+                     two_digits(y + lane_height) + "\" stroke=\"#c0392b\" stroke-width=\"2\"><title>" +
                      escaped("invariant " + std::to_string(violation.invariant) + ": " + violation.what) +
                      "</title></path>\n";
         }
@@ -156,13 +158,14 @@ class Picture {
         }
         for (double at = 0; at <= seconds + 1e-9; at += step) {
             const double here = left + plot_width * at / seconds;
-            body_ += "<path d=\"M" + number(here) + " " + number(top) + " V" + number(y) +
+            body_ += "<path d=\"M" + two_digits(here) + " " + two_digits(top) + " V" + two_digits(y) +
                      "\" stroke=\"#000\" stroke-opacity=\"0.12\"/>\n";
-            body_ += text(here, y + 14, number(at).substr(0, number(at).find('.')) + " s", "text-anchor=\"middle\"");
+            body_ +=
+                text(here, y + 14, two_digits(at).substr(0, two_digits(at).find('.')) + " s", "text-anchor=\"middle\"");
         }
         double place = left;
         for (const char* activity : {"active", "passive", "starting", "standby", "stopped", "down"}) {
-            body_ += "<rect x=\"" + number(place) + "\" y=\"" + number(y + 28) +
+            body_ += "<rect x=\"" + two_digits(place) + "\" y=\"" + two_digits(y + 28) +
                      "\" width=\"12\" height=\"12\" fill=\"" + color_of(activity) + "\" stroke=\"#999\"/>\n" +
                      text(place + 16, y + 38, activity);
             place += 90;

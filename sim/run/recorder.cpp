@@ -33,7 +33,7 @@ std::string word(heartbeat::Activity activity) {
     }
 }
 
-std::string number(double value) {
+std::string plain_number(double value) {
     std::string text = std::to_string(value);
     while (text.back() == '0') text.pop_back();
     if (text.back() == '.') text.pop_back();
@@ -47,7 +47,7 @@ std::string describe(const Fault& fault) {
     std::replace(text.begin(), text.end(), '_', ' ');
     if (fault.has_node()) text += " " + fault.node();
     if (fault.has_host()) text += " " + fault.host();
-    if (fault.has_percent()) text += " " + number(fault.percent()) + "%";
+    if (fault.has_percent()) text += " " + plain_number(fault.percent()) + "%";
     if (fault.has_delay()) text += " " + format_duration(to_duration(fault.delay()));
     if (fault.has_network()) text += " on " + fault.network();
     if (fault.has_from()) text += " from " + fault.from();

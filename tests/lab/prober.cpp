@@ -25,7 +25,7 @@ struct Packet {
     std::uint32_t magic;
 };
 constexpr std::uint32_t magic_word = 0x6c626376;
-constexpr int one = 1;
+constexpr int switched_on = 1;
 
 std::int64_t now_ns() { return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(); }
 
@@ -39,16 +39,16 @@ int open_service(int family) {
         sockaddr_in any{};
         any.sin_family = AF_INET;
         any.sin_port = htons(service_port);
-        ::setsockopt(fd, SOL_IP, IP_PKTINFO, &one, sizeof one);
-        ::setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof one);
+        ::setsockopt(fd, SOL_IP, IP_PKTINFO, &switched_on, sizeof switched_on);
+        ::setsockopt(fd, SOL_IP, IP_TRANSPARENT, &switched_on, sizeof switched_on);
         result = ::bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any);
     } else {
         sockaddr_in6 any{};
         any.sin6_family = AF_INET6;
         any.sin6_port = htons(service_port);
-        ::setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof one);
-        ::setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &one, sizeof one);
-        ::setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &one, sizeof one);
+        ::setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &switched_on, sizeof switched_on);
+        ::setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &switched_on, sizeof switched_on);
+        ::setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &switched_on, sizeof switched_on);
         result = ::bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any);
     }
     if (result != 0) fail_errno("bind of the service");

@@ -20,7 +20,7 @@ constexpr const char* web = "http://10.77.0.210/";
 constexpr const char* six = "http://[fd77::210]:8080/";
 constexpr const char* plain = "http://10.77.0.211/";
 
-const std::string services = R"(
+const std::string transparent_services = R"(
 virtual_services:
   - label: web
     address: 10.77.0.210
@@ -70,7 +70,7 @@ class Transparent : public PairTest {
         lab_.ip("rs1",
                 "route replace default via 10.77.0.200 dev eth0\nroute replace default via fd77::200 dev eth0\n");
         PairSpec spec = both_families();
-        spec.more = services;
+        spec.more = transparent_services;
         const std::string check = "check: {interval: 200ms, timeout: 150ms, fall: 2, rise: 2}";
         for (std::size_t at = 0; (at = spec.more.find("CHECK")) != std::string::npos;) spec.more.replace(at, 5, check);
         make(spec);

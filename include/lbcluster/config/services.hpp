@@ -23,6 +23,12 @@ struct PortRange {
 // `80`, `8000-8010` or `all`; empty: it is none of these.
 std::optional<PortRange> parse_port_range(std::string_view text);
 
+// Of a service, server, floating IP or channel: without the key it is.
+template <class Switchable>
+bool is_on(const Switchable& one) {
+    return !one.has_enabled() || one.enabled();
+}
+
 inline bool is_layer7(const VirtualService& service) { return service.method() == METHOD_PROXY; }
 bool is_layer7_scheduler(Scheduler scheduler);
 Scheduler scheduler_of(const VirtualService& service);

@@ -1,13 +1,12 @@
 // OP-1, HA-5, HA-6: the program itself against a bus server that plays heartbeatd.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/bus/bus_fixture.hpp"
+#include "tests/unit/cli/outcome.hpp"
 
 namespace lbcluster::bus {
 namespace {
@@ -15,28 +14,10 @@ namespace {
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
-struct Outcome {
-    int exit_code = -1;
-    std::string out;  // stdout and stderr
-    [[nodiscard]] Json json() const { return Json::parse(out, nullptr, false); }
-};
-
 class CommandTest : public BusTest {
   protected:
-    Outcome lbcluster(const std::string& arguments) {
-        const std::string command = std::string(LBCLUSTER_PROGRAM) + " --run-dir " + folder_ + " --state-dir " +
-                                    folder_ + " --config-dir " + folder_ + " " + arguments + " 2>&1";
-        return beside([command] {
-            Outcome outcome;
-            FILE* pipe = ::popen(command.c_str(), "r");
-            std::array<char, 4096> part;
-            while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) {
-                outcome.out.append(part.data(), n);
-            }
-            const int status = ::pclose(pipe);
-            outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-            return outcome;
-        });
+    cli::Outcome lbcluster(const std::string& arguments) {
+        return beside([command = cli::command_in(folder_, arguments)] { return cli::outcome_of(command); });
     }
     void publish_node(const std::string& activity) {
         Item item;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/core/connections.hpp"
+#include "tests/unit/cli/addresses.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -20,8 +21,6 @@ std::string line(const std::string& state, const std::string& client, const std:
     time.insert(0, 7 - time.size(), ' ');
     return protocol + " " + client + " " + vip + " " + server + " " + padded + " " + origin + " " + time + "\n";
 }
-
-IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
 
 std::vector<KnownService> services() {
     KnownService web{"web", ip("10.77.0.200"), true, false, {{80, 80}, {8000, 8010}}, 0, {}};

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "cli/core/diagnosis.hpp"
+#include "tests/unit/cli/addresses.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
 
 // An active node, one service, one server: all is well.
 Facts well(Forwarding method) {

@@ -2,10 +2,8 @@
 // against a bus server that plays healthd.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <array>
-#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -14,6 +12,7 @@
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/config/applied.hpp"
 #include "tests/unit/bus/bus_fixture.hpp"
+#include "tests/unit/cli/outcome.hpp"
 
 namespace lbcluster::bus {
 namespace {
@@ -22,12 +21,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
-
-struct Outcome {
-    int exit_code = -1;
-    std::string out;  // stdout and stderr
-    [[nodiscard]] Json json() const { return Json::parse(out, nullptr, false); }
-};
 
 class HealthCommand : public BusTest {
   protected:
@@ -49,22 +42,8 @@ class HealthCommand : public BusTest {
         text << std::ifstream(folder_ + "/" + name).rdbuf();
         return text.str();
     }
-    [[nodiscard]] std::string command(const std::string& arguments) const {
-        return std::string(LBCLUSTER_PROGRAM) + " --run-dir " + folder_ + " --state-dir " + folder_ + " --config-dir " +
-               folder_ + " " + arguments;
-    }
-    Outcome lbcluster(const std::string& arguments) {
-        return beside([line = command(arguments) + " 2>&1"] {
-            Outcome outcome;
-            FILE* pipe = ::popen(line.c_str(), "r");
-            std::array<char, 4096> part;
-            while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) {
-                outcome.out.append(part.data(), n);
-            }
-            const int status = ::pclose(pipe);
-            outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-            return outcome;
-        });
+    cli::Outcome lbcluster(const std::string& arguments) {
+        return beside([command = cli::command_in(folder_, arguments)] { return cli::outcome_of(command); });
     }
     void start_healthd() {
         healthd_ = std::make_unique<Server>(io_, Server::Options{folder_ + "/healthd.sock", "healthd", "0.1.0", ""});
@@ -111,7 +90,7 @@ class HealthCommand : public BusTest {
 TEST_F(HealthCommand, CheckShowsWhatWasSentAndWhatCameBack) {
     start_healthd();
     answer_probes({{"s1", "up"}, {"s2", "standby"}});
-    const Outcome good = lbcluster("check web");
+    const cli::Outcome good = lbcluster("check web");
     EXPECT_EQ(good.exit_code, 0) << good.out;
     EXPECT_EQ(good.out,
               "s1  10.0.0.5 port 80  up after 1.2 ms: HTTP 200\n"
@@ -121,7 +100,7 @@ TEST_F(HealthCommand, CheckShowsWhatWasSentAndWhatCameBack) {
     answer_probes({{"s1", "up"}, {"s2", "down"}});
     EXPECT_EQ(lbcluster("check web").exit_code, 1);
     EXPECT_EQ(lbcluster("check web s1").exit_code, 0);
-    const Outcome json = lbcluster("--json check web");
+    const cli::Outcome json = lbcluster("--json check web");
     EXPECT_EQ(json.exit_code, 1);
     EXPECT_EQ(json.json()["good"], 1);
     EXPECT_EQ(json.json()["probes"][1]["finding"], "down");
@@ -133,7 +112,7 @@ TEST_F(HealthCommand, CheckShowsWhatWasSentAndWhatCameBack) {
 }
 
 TEST_F(HealthCommand, CheckSaysWhatIsMissing) {
-    const Outcome absent = lbcluster("check web --json");
+    const cli::Outcome absent = lbcluster("check web --json");
     EXPECT_EQ(absent.exit_code, 4);
     EXPECT_EQ(absent.json()["error"]["code"], "unreachable");
     EXPECT_THAT(lbcluster("check wep").out, HasSubstr("did you mean 'web'?"));
@@ -148,7 +127,7 @@ TEST_F(HealthCommand, CheckSaysWhatIsMissing) {
         reply.set_message("there is no virtual service 'web'");
         respond(reply);
     });
-    const Outcome refused = lbcluster("check web");
+    const cli::Outcome refused = lbcluster("check web");
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_THAT(refused.out, HasSubstr("there is no virtual service 'web'"));
 }
@@ -158,7 +137,7 @@ TEST_F(HealthCommand, StatusAnswersWhileAnyDaemonDoes) {
     start_healthd();
     publish("s1", "up", "");
     publish("s2", "down", "HTTP 503, wanted 200; 3 of 3");
-    const Outcome only_healthd = lbcluster("status");
+    const cli::Outcome only_healthd = lbcluster("status");
     EXPECT_EQ(only_healthd.exit_code, 0);
     EXPECT_THAT(only_healthd.out, AllOf(HasSubstr("HEARTBEAT DOES NOT RUN"), HasSubstr("YELLOW  web"),
                                         HasSubstr("HTTP 503, wanted 200; 3 of 3; for 12 s")));
@@ -205,8 +184,9 @@ TEST_F(HealthCommand, WatchFollowsHealthdToo) {
         publish("s2", "down", "refused");
         respond(Reply{});
     });
-    const Outcome watched = lbcluster("status --watch --json | { read a; " + command("check web") +
-                                      " >/dev/null; read b; echo \"[$a,$b]\"; }");
+    const cli::Outcome watched =
+        lbcluster("status --watch --json | { read a; " + cli::command_in(folder_, "check web") +
+                  " >/dev/null; read b; echo \"[$a,$b]\"; }");
     const Json lines = watched.json();
     ASSERT_EQ(lines.size(), 2U) << watched.out;
     EXPECT_EQ(lines[0]["services"][0]["color"], "green");
@@ -220,34 +200,26 @@ TEST_F(HealthCommand, AChangeWaitsUntilHealthdHasAppliedIt) {
         if (call.has_reload()) ++reloads;
         respond(Reply{});
     });
-    const Outcome late = lbcluster("server drain web s1 --wait 300ms");
+    const cli::Outcome late = lbcluster("server drain web s1 --wait 300ms");
     EXPECT_EQ(late.exit_code, 6) << late.out;
     EXPECT_EQ(reloads, 1);
     healthd_->on_call([&](const Call&, const PeerCredentials&, const Server::Respond& respond) {
         Item item;
         item.set_key("config");
         item.mutable_config()->set_daemon("healthd");
-        const std::string shown = [&] {
-            FILE* pipe = ::popen((command("config history --json") + " 2>&1").c_str(), "r");
-            std::string text;
-            std::array<char, 4096> part;
-            while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) text.append(part.data(), n);
-            ::pclose(pipe);
-            return text;
-        }();
-        const Json history = Json::parse(shown, nullptr, false);
+        const Json history = cli::outcome_of(cli::command_in(folder_, "config history --json")).json();
         item.mutable_config()->set_digest(history["revisions"][0]["digest"].get<std::string>());
         healthd_->set(item);
         respond(Reply{});
     });
-    const Outcome done = lbcluster("server online web s1 --json");
+    const cli::Outcome done = lbcluster("server online web s1 --json");
     EXPECT_EQ(done.exit_code, 0) << done.out;
     EXPECT_EQ(done.json()["applied_by"], Json({"healthd"}));
 }
 
 TEST_F(HealthCommand, ADrainMayEndByItself) {
     const std::uint64_t before = realtime_ms_now();
-    const Outcome drained = lbcluster("server drain web s1 --deadline 10m");
+    const cli::Outcome drained = lbcluster("server drain web s1 --deadline 10m");
     EXPECT_EQ(drained.exit_code, 0) << drained.out;
     EXPECT_THAT(drained.out, HasSubstr("It counts as halted from 20"));
     const Json server = lbcluster("--json service show web").json()["servers"][0];
@@ -359,7 +331,7 @@ TEST_F(EventsCommand, FollowsBoth) {
         publish_event(*healthd_, number, 2001, "of healthd");
         respond(Reply{});
     });
-    const std::string trigger = command("heartbeat restart") + " >/dev/null 2>&1; ";
+    const std::string trigger = cli::command_in(folder_, "heartbeat restart") + " >/dev/null 2>&1; ";
     const auto followed = lbcluster("events --follow --json | { read a; " + trigger +
                                     "read b; read c; printf '%s\\n' \"$a\" \"$b\" \"$c\"; }");
     EXPECT_THAT(texts(followed.out),

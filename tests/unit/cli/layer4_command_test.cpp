@@ -2,15 +2,15 @@
 // daemon runs here; what they say of a real IPVS is in tests/ipvs/diagnose_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "tests/unit/cli/outcome.hpp"
 
 namespace lbcluster::cli {
 namespace {
@@ -18,12 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Json = nlohmann::json;
-
-struct Outcome {
-    int exit_code = -1;
-    std::string out;  // stdout and stderr
-    [[nodiscard]] Json json() const { return Json::parse(out, nullptr, false); }
-};
 
 class Layer4Command : public ::testing::Test {
   protected:
@@ -41,16 +35,7 @@ class Layer4Command : public ::testing::Test {
     }
     void TearDown() override { std::filesystem::remove_all(folder_); }
     [[nodiscard]] Outcome lbcluster(const std::string& arguments) const {
-        const std::string line = std::string(LBCLUSTER_PROGRAM) + " --run-dir " + folder_ + " --state-dir " + folder_ +
-                                 " --config-dir " + folder_ + " " + arguments + " 2>&1";
-        Outcome outcome;
-        FILE* pipe = ::popen(line.c_str(), "r");
-        if (pipe == nullptr) return outcome;
-        std::array<char, 4096> part;
-        while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe)) outcome.out.append(part.data(), n);
-        const int status = ::pclose(pipe);
-        outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        return outcome;
+        return outcome_of(command_in(folder_, arguments));
     }
     std::string folder_;
 };

@@ -1,5 +1,6 @@
 // Whose the ports are: tables as Linux prints them.
 #include "cli/core/ports.hpp"
+#include "tests/unit/cli/addresses.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +11,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
-
-IpAddress ip(const char* text) { return *IpAddress::parse(text); }
 
 constexpr const char* tcp_table =
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"

@@ -5,11 +5,10 @@
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
 #include "lbcluster/config/services.hpp"
+#include "tests/unit/config/loading.hpp"
 
 namespace lbcluster::config {
 namespace {
-
-LoadResult load(const std::string& cluster) { return load_texts(std::nullopt, cluster, "cluster.yaml", std::nullopt); }
 
 TEST(Notifications, TheDocumentedExampleIsAccepted) {
     const LoadResult loaded = load(R"(

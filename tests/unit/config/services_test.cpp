@@ -6,6 +6,7 @@
 
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "tests/unit/config/loading.hpp"
 
 namespace lbcluster::config {
 namespace {
@@ -46,8 +47,6 @@ virtual_services:
       - {label: DA1, address: 192.168.86.50, port: 9001}
       - {label: DA2, address: 192.168.86.51, port: 9001}
 )";
-
-LoadResult load(const std::string& cluster) { return load_texts(std::nullopt, cluster, "cluster.yaml", std::nullopt); }
 
 ClusterConfig read(const std::string& cluster) {
     const LoadResult loaded = load(cluster);
@@ -197,12 +196,12 @@ TEST(Services, DerivedDefaults) {
 
 // ---- what is refused: the whole text of the first problem ----
 
-struct Case {
+struct RefusedCase {
     const char* name;
     std::string service;  // what follows label, address and ports
     std::string problem;
 };
-class Refused : public testing::TestWithParam<Case> {};
+class Refused : public testing::TestWithParam<RefusedCase> {};
 
 TEST_P(Refused, WithItsPlaceAndARemedy) {
     const LoadResult loaded =
@@ -217,113 +216,128 @@ const std::string service = ": virtual_services[0]";
 INSTANTIATE_TEST_SUITE_P(
     OP1, Refused,
     testing::Values(
-        Case{"MisspeltKey", "schedular: wlc",
-             "cluster.yaml:2:48: 'schedular' is not a key of virtual_services[0]; did you mean 'scheduler'?"},
-        Case{"BadPort", "real_servers: [{label: s, address: 10.0.0.5, port: 70000}]",
-             at + "99" + service + ".real_servers[0].port: 70000 is more than 65535"},
-        Case{"WordOfPersistence", "persistence: non",
-             at + "61" + ": virtual_services[0].persistence is neither 'none' nor a mapping; did you mean 'none'?"},
-        Case{"ProxyUdp", "method: proxy, protocol: udp",
-             at + "73" + service + ".protocol: layer 7 serves TCP only, not udp; use a layer-4 method for UDP"},
-        Case{"Layer7SchedulerOnLayer4", "scheduler: leastconn",
-             at + "59" + service +
-                 ".scheduler: leastconn is a scheduler of layer 7, and dr is layer 4; use wlc, wrr, rr, lc, sed, nq, "
-                 "sh, dh, lblc, lblcr, mh, fo or ovf"},
-        Case{"PortTranslationWithDr", server("port: 8080"),
-             at + "99" + service +
-                 ".real_servers[0].port: dr cannot translate ports; remove it, or use nat, snat or proxy"},
-        Case{"CookieOnLayer4", "persistence: {cookie: {name: x}}",
-             at + "70" + service + ".persistence.cookie: layer 4 sees addresses only; use source_ip, or method: proxy"},
-        Case{"PageForUdp", "protocol: udp, fallback: page, check: {type: ping}",
-             at + "73" + service + ".fallback: the page is served over TCP only; use {address, port} for UDP"},
-        Case{"UnknownFallbackService", "fallback: {service: b}",
-             at + "68" + service + ".fallback.service: there is no virtual service 'b'"},
-        Case{"NegotiateWithoutProtocol", "check: {type: negotiate}",
-             at + "55" + service +
-                 ".check: negotiate needs a protocol; protocol: http, https, smtp, ... see docs/configuration.md"},
-        Case{"KeyOfAnotherProtocol", "check: {type: negotiate, protocol: redis, expect_status: [200]}",
-             at + "105" + service +
-                 ".check.expect_status: redis does not use it; remove it, or change type and protocol"},
-        Case{"UdpWithoutAQuestion", "check: {type: negotiate, protocol: udp, expect: x}",
-             at + "55" + service + ".check: udp needs something to send; send: ..."},
-        Case{
+        RefusedCase{"MisspeltKey", "schedular: wlc",
+                    "cluster.yaml:2:48: 'schedular' is not a key of virtual_services[0]; did you mean 'scheduler'?"},
+        RefusedCase{"BadPort", "real_servers: [{label: s, address: 10.0.0.5, port: 70000}]",
+                    at + "99" + service + ".real_servers[0].port: 70000 is more than 65535"},
+        RefusedCase{
+            "WordOfPersistence", "persistence: non",
+            at + "61" + ": virtual_services[0].persistence is neither 'none' nor a mapping; did you mean 'none'?"},
+        RefusedCase{"ProxyUdp", "method: proxy, protocol: udp",
+                    at + "73" + service + ".protocol: layer 7 serves TCP only, not udp; use a layer-4 method for UDP"},
+        RefusedCase{
+            "Layer7SchedulerOnLayer4", "scheduler: leastconn",
+            at + "59" + service +
+                ".scheduler: leastconn is a scheduler of layer 7, and dr is layer 4; use wlc, wrr, rr, lc, sed, nq, "
+                "sh, dh, lblc, lblcr, mh, fo or ovf"},
+        RefusedCase{"PortTranslationWithDr", server("port: 8080"),
+                    at + "99" + service +
+                        ".real_servers[0].port: dr cannot translate ports; remove it, or use nat, snat or proxy"},
+        RefusedCase{
+            "CookieOnLayer4", "persistence: {cookie: {name: x}}",
+            at + "70" + service + ".persistence.cookie: layer 4 sees addresses only; use source_ip, or method: proxy"},
+        RefusedCase{"PageForUdp", "protocol: udp, fallback: page, check: {type: ping}",
+                    at + "73" + service + ".fallback: the page is served over TCP only; use {address, port} for UDP"},
+        RefusedCase{"UnknownFallbackService", "fallback: {service: b}",
+                    at + "68" + service + ".fallback.service: there is no virtual service 'b'"},
+        RefusedCase{
+            "NegotiateWithoutProtocol", "check: {type: negotiate}",
+            at + "55" + service +
+                ".check: negotiate needs a protocol; protocol: http, https, smtp, ... see docs/configuration.md"},
+        RefusedCase{"KeyOfAnotherProtocol", "check: {type: negotiate, protocol: redis, expect_status: [200]}",
+                    at + "105" + service +
+                        ".check.expect_status: redis does not use it; remove it, or change type and protocol"},
+        RefusedCase{"UdpWithoutAQuestion", "check: {type: negotiate, protocol: udp, expect: x}",
+                    at + "55" + service + ".check: udp needs something to send; send: ..."},
+        RefusedCase{
             "HeadHasNoBody", "check: {type: negotiate, protocol: http, method: head, expect_text: x}",
             at + "97" + service +
                 ".check.method: the answer to head has no body to look for expect_text or expect_regex in; use method: "
                 "get, or expect_status alone"},
-        Case{"SpaceInARequest", "check: {type: negotiate, protocol: http, request: /a b}",
-             at + "98" + service + ".check.request: has a space or a control character in it; write %20 for a space"},
-        Case{"RedisDoesNotSwitch", "check: {type: negotiate, protocol: redis, tls: {starttls: true}}",
-             at + "106" + service + ".check.tls.starttls: redis does not switch; remove it: TLS from the first byte"},
-        Case{"LdapUserWithoutPassword", "check: {type: negotiate, protocol: ldap, user: a}",
-             at + "55" + service +
-                 ".check: a user without a password proves nothing to ldap; password: ..., or no user"},
-        Case{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
-             at + "103" + service + ".check.expect_regex: '(' is not a regular expression: missing ): ("},
-        Case{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
-             at + "79" + service +
-                 ".check.timeout: is longer than the interval; a probe must end before the next one begins"},
-        Case{"OwnVipAsServer", "real_servers: [{label: s, address: 10.0.0.1}]",
-             at + "83" + service +
-                 ".real_servers[0].address: is the service's own address; a real server has an address of its own"},
-        Case{"MixedFamilies", "real_servers: [{label: s, address: \"fd00::1\"}]",
-             at + "83" + service + ".real_servers[0].address: dr cannot mix IPv4 and IPv6; use tun or proxy"},
-        Case{"GroupWithAType", "check: {type: ping, all: [{type: connect}]}",
-             at + "55" + service +
-                 ".check: is a group of checks and has a type or protocol as well; put that into one of the group"},
-        Case{"TimeoutLongerThanTheDefaultInterval", "check: {timeout: 30s}",
-             at + "65" + service +
-                 ".check.timeout: is longer than the interval, which is 4s by default; a probe must end before the "
-                 "next one begins"},
-        Case{"GroupWithARequest", "check: {all: [{type: ping}], request: /x}",
-             at + "86" + service + ".check.request: a group of checks does not use it; put it into one of the group"},
-        Case{"GroupWithAPort", "check: {any: [{type: ping}], port: 81}",
-             at + "83" + service + ".check.port: a group of checks does not use it; put it into one of the group"},
-        Case{"GroupWithACommand", "check: {at_least: {count: 1, of: [{type: ping}]}, command: /bin/true}",
-             at + "107" + service + ".check.command: a group of checks does not use it; put it into one of the group"},
-        Case{"PingWithAPort", "check: {type: ping, port: 5}",
-             at + "74" + service + ".check.port: ping has no port; remove it, or change the type"},
-        Case{"AlwaysUpWithAPort", "check: {type: always_up, port: 5}",
-             at + "79" + service + ".check.port: always_up has no port; remove it, or change the type"},
-        Case{"RunAsWithoutACommand", "check: {run_as: root}",
-             at + "64" + service + ".check.run_as: only type: external runs a command; remove it"},
-        Case{"TheSameServerTwice",
-             "method: nat, real_servers: [{label: s, address: 10.0.0.5}, {label: t, address: 10.0.0.5, port: 80}]",
-             at + "127" + service +
-                 ".real_servers[1].address: the same server as real_servers[0] of this service; remove one of them, "
-                 "or set enabled: false"},
-        Case{"DisabledFallback", server("enabled: false") + ", fallback: {server: s}",
-             at + "130" + service + ".fallback.server: 's' is disabled; enable it, or name another one"},
-        Case{"HeaderInAHeader", "check: {type: negotiate, protocol: http, headers: {A: \"x\\nB: y\"}}",
-             at + "102" + service + ".check.headers.A: has a control character in it"},
-        Case{"HeaderInTheHost", "check: {type: negotiate, protocol: https, host: \"a\\nB: y\"}",
-             at + "96" + service + ".check.host: has a control character in it"},
-        Case{"LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
-             at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
-        Case{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri",
-             at + "74" + service + ".scheduler: uri needs mode: http; set it, or use source"},
-        Case{"ProxyTimeTooLong", "method: proxy, timeouts: {client: 700h}",
-             at + "82" + service + ".timeouts.client: is more than 596h, the longest on layer 7"},
-        Case{"ProxyMinConnections",
-             "method: proxy, real_servers: [{label: s, address: 10.0.0.5, min_connections: 1, max_connections: 2}]",
-             at + "125" + service +
-                 ".real_servers[0].min_connections: only layer 4 has it; remove it: on layer 7 a server is asked again "
-                 "as soon as it has less than max_connections"},
-        Case{"ForwardedForWithoutHttp", "method: proxy, forwarded_for: true",
-             at + "78" + service +
-                 ".forwarded_for: only layer 7 with mode: http adds headers; remove it, or set the mode"},
-        Case{"MaxConnectionsOnLayer4", "max_connections: 5",
-             at + "65" + service +
-                 ".max_connections: only layer 7 (method: proxy) has it; real servers have one on layer 4"},
-        Case{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
-             at + "72" + service + ".on_down: only layer 4 has it; remove it"},
-        Case{"FallbackOfTheOtherFamily", "fallback: {address: \"fd00::1\"}",
-             at + "68" + service +
-                 ".fallback.address: dr cannot mix IPv4 and IPv6; use an address of the service's family"},
-        Case{"OnePacketForTcp", "one_packet: true",
-             at + "60" + service + ".one_packet: only UDP on layer 4 has it; remove it"},
-        Case{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
-             at + "85" + service + ".check.all[0].interval: belongs to the outer check; move it there"}),
+        RefusedCase{
+            "SpaceInARequest", "check: {type: negotiate, protocol: http, request: /a b}",
+            at + "98" + service + ".check.request: has a space or a control character in it; write %20 for a space"},
+        RefusedCase{
+            "RedisDoesNotSwitch", "check: {type: negotiate, protocol: redis, tls: {starttls: true}}",
+            at + "106" + service + ".check.tls.starttls: redis does not switch; remove it: TLS from the first byte"},
+        RefusedCase{"LdapUserWithoutPassword", "check: {type: negotiate, protocol: ldap, user: a}",
+                    at + "55" + service +
+                        ".check: a user without a password proves nothing to ldap; password: ..., or no user"},
+        RefusedCase{"BadExpression", "check: {type: negotiate, protocol: http, expect_regex: \"(\"}",
+                    at + "103" + service + ".check.expect_regex: '(' is not a regular expression: missing ): ("},
+        RefusedCase{"TimeoutLongerThanInterval", "check: {interval: 1s, timeout: 2s}",
+                    at + "79" + service +
+                        ".check.timeout: is longer than the interval; a probe must end before the next one begins"},
+        RefusedCase{
+            "OwnVipAsServer", "real_servers: [{label: s, address: 10.0.0.1}]",
+            at + "83" + service +
+                ".real_servers[0].address: is the service's own address; a real server has an address of its own"},
+        RefusedCase{"MixedFamilies", "real_servers: [{label: s, address: \"fd00::1\"}]",
+                    at + "83" + service + ".real_servers[0].address: dr cannot mix IPv4 and IPv6; use tun or proxy"},
+        RefusedCase{
+            "GroupWithAType", "check: {type: ping, all: [{type: connect}]}",
+            at + "55" + service +
+                ".check: is a group of checks and has a type or protocol as well; put that into one of the group"},
+        RefusedCase{
+            "TimeoutLongerThanTheDefaultInterval", "check: {timeout: 30s}",
+            at + "65" + service +
+                ".check.timeout: is longer than the interval, which is 4s by default; a probe must end before the "
+                "next one begins"},
+        RefusedCase{
+            "GroupWithARequest", "check: {all: [{type: ping}], request: /x}",
+            at + "86" + service + ".check.request: a group of checks does not use it; put it into one of the group"},
+        RefusedCase{
+            "GroupWithAPort", "check: {any: [{type: ping}], port: 81}",
+            at + "83" + service + ".check.port: a group of checks does not use it; put it into one of the group"},
+        RefusedCase{
+            "GroupWithACommand", "check: {at_least: {count: 1, of: [{type: ping}]}, command: /bin/true}",
+            at + "107" + service + ".check.command: a group of checks does not use it; put it into one of the group"},
+        RefusedCase{"PingWithAPort", "check: {type: ping, port: 5}",
+                    at + "74" + service + ".check.port: ping has no port; remove it, or change the type"},
+        RefusedCase{"AlwaysUpWithAPort", "check: {type: always_up, port: 5}",
+                    at + "79" + service + ".check.port: always_up has no port; remove it, or change the type"},
+        RefusedCase{"RunAsWithoutACommand", "check: {run_as: root}",
+                    at + "64" + service + ".check.run_as: only type: external runs a command; remove it"},
+        RefusedCase{
+            "TheSameServerTwice",
+            "method: nat, real_servers: [{label: s, address: 10.0.0.5}, {label: t, address: 10.0.0.5, port: 80}]",
+            at + "127" + service +
+                ".real_servers[1].address: the same server as real_servers[0] of this service; remove one of them, "
+                "or set enabled: false"},
+        RefusedCase{"DisabledFallback", server("enabled: false") + ", fallback: {server: s}",
+                    at + "130" + service + ".fallback.server: 's' is disabled; enable it, or name another one"},
+        RefusedCase{"HeaderInAHeader", "check: {type: negotiate, protocol: http, headers: {A: \"x\\nB: y\"}}",
+                    at + "102" + service + ".check.headers.A: has a control character in it"},
+        RefusedCase{"HeaderInTheHost", "check: {type: negotiate, protocol: https, host: \"a\\nB: y\"}",
+                    at + "96" + service + ".check.host: has a control character in it"},
+        RefusedCase{
+            "LineInAUser", "check: {type: negotiate, protocol: smtp, user: \"a\\nB\"}",
+            at + "95" + service + ".check.user: has a line break or a control character in it; write it in one line"},
+        RefusedCase{"ProxyUriWithoutHttp", "method: proxy, scheduler: uri",
+                    at + "74" + service + ".scheduler: uri needs mode: http; set it, or use source"},
+        RefusedCase{"ProxyTimeTooLong", "method: proxy, timeouts: {client: 700h}",
+                    at + "82" + service + ".timeouts.client: is more than 596h, the longest on layer 7"},
+        RefusedCase{
+            "ProxyMinConnections",
+            "method: proxy, real_servers: [{label: s, address: 10.0.0.5, min_connections: 1, max_connections: 2}]",
+            at + "125" + service +
+                ".real_servers[0].min_connections: only layer 4 has it; remove it: on layer 7 a server is asked again "
+                "as soon as it has less than max_connections"},
+        RefusedCase{"ForwardedForWithoutHttp", "method: proxy, forwarded_for: true",
+                    at + "78" + service +
+                        ".forwarded_for: only layer 7 with mode: http adds headers; remove it, or set the mode"},
+        RefusedCase{"MaxConnectionsOnLayer4", "max_connections: 5",
+                    at + "65" + service +
+                        ".max_connections: only layer 7 (method: proxy) has it; real servers have one on layer 4"},
+        RefusedCase{"OnDownOnLayer7", "method: proxy, on_down: quiesce",
+                    at + "72" + service + ".on_down: only layer 4 has it; remove it"},
+        RefusedCase{"FallbackOfTheOtherFamily", "fallback: {address: \"fd00::1\"}",
+                    at + "68" + service +
+                        ".fallback.address: dr cannot mix IPv4 and IPv6; use an address of the service's family"},
+        RefusedCase{"OnePacketForTcp", "one_packet: true",
+                    at + "60" + service + ".one_packet: only UDP on layer 4 has it; remove it"},
+        RefusedCase{"IntervalInside", "check: {all: [{type: ping, interval: 1s}]}",
+                    at + "85" + service + ".check.all[0].interval: belongs to the outer check; move it there"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Services, ClashesNameBothPlaces) {

@@ -80,14 +80,14 @@ TEST(Plan, Settings) {  // L4-3, L4-5
     EXPECT_EQ(plan(spec, {}).service.settings.mask_bits, 128U);
 }
 
-struct Row {
+struct PlacedRow {
     const char* name;
     State state;
     Verdict verdict;
     const char* removing;   // on_down: remove
     const char* quiescing;  // on_down: quiesce
 };
-class Placed : public testing::TestWithParam<Row> {};
+class Placed : public testing::TestWithParam<PlacedRow> {};
 
 TEST_P(Placed, AsTheTableSays) {  // HC-5, HC-6, HC-7, L4-4
     ServiceSpec spec = service("a", vip, {{80, 80}}, {"10.0.0.1"});
@@ -103,16 +103,17 @@ const char* const at_0 = "10.0.0.1:80 w0 direct";
 INSTANTIATE_TEST_SUITE_P(
     HC5, Placed,
     testing::Values(
-        Row{"Up", State::online, up(), at_50, at_50}, Row{"Down", State::online, down(), "", at_0},
-        Row{"Standby", State::online, {Health::standby}, "", at_0}, Row{"Unknown", State::online, {}, "", ""},
-        Row{"Drain", State::drain, up(), at_0, at_0}, Row{"DrainUnknown", State::drain, {}, "", ""},
-        Row{"DrainDown", State::drain, down(), "", at_0}, Row{"Halt", State::halt, up(), "", ""},
-        Row{"HaltDown", State::halt, down(), "", ""},
-        Row{"AgentDrains", State::online, {Health::up, 100, Wish::drain}, at_0, at_0},
-        Row{"AgentDown", State::online, {Health::up, 100, Wish::down}, "", at_0},
-        Row{"HalfWeight", State::online, {Health::up, 50}, "10.0.0.1:80 w25 direct", "10.0.0.1:80 w25 direct"},
-        Row{"NeverQuiteNothing", State::online, {Health::up, 1}, "10.0.0.1:80 w1 direct", "10.0.0.1:80 w1 direct"},
-        Row{"AgentSaysNothingMore", State::online, {Health::up, 0}, at_0, at_0}),
+        PlacedRow{"Up", State::online, up(), at_50, at_50}, PlacedRow{"Down", State::online, down(), "", at_0},
+        PlacedRow{"Standby", State::online, {Health::standby}, "", at_0},
+        PlacedRow{"Unknown", State::online, {}, "", ""}, PlacedRow{"Drain", State::drain, up(), at_0, at_0},
+        PlacedRow{"DrainUnknown", State::drain, {}, "", ""}, PlacedRow{"DrainDown", State::drain, down(), "", at_0},
+        PlacedRow{"Halt", State::halt, up(), "", ""}, PlacedRow{"HaltDown", State::halt, down(), "", ""},
+        PlacedRow{"AgentDrains", State::online, {Health::up, 100, Wish::drain}, at_0, at_0},
+        PlacedRow{"AgentDown", State::online, {Health::up, 100, Wish::down}, "", at_0},
+        PlacedRow{"HalfWeight", State::online, {Health::up, 50}, "10.0.0.1:80 w25 direct", "10.0.0.1:80 w25 direct"},
+        PlacedRow{
+            "NeverQuiteNothing", State::online, {Health::up, 1}, "10.0.0.1:80 w1 direct", "10.0.0.1:80 w1 direct"},
+        PlacedRow{"AgentSaysNothingMore", State::online, {Health::up, 0}, at_0, at_0}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Plan, QuiesceIsNotForASchedulerThatGoesOnChoosing) {

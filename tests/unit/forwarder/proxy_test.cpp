@@ -30,7 +30,7 @@ std::string state_text(const ProxyServerState& state) {
     return state.ends_sessions ? "maint ends" : "maint";
 }
 
-struct Row {
+struct ServerRow {
     const char* name;
     State wish;
     std::uint32_t weight;
@@ -38,7 +38,7 @@ struct Row {
     const char* state;
 };
 
-class ProxyServerRow : public testing::TestWithParam<Row> {};
+class ProxyServerRow : public testing::TestWithParam<ServerRow> {};
 
 TEST_P(ProxyServerRow, Becomes) {
     ProxyServiceSpec spec = proxy("web", {"10.0.0.1"});
@@ -52,19 +52,19 @@ TEST_P(ProxyServerRow, Becomes) {
 
 INSTANTIATE_TEST_SUITE_P(
     L7, ProxyServerRow,
-    testing::Values(Row{"Up", State::online, 100, {Health::up, 100, Wish::none}, "ready 100"},
-                    Row{"HalfByItsAgent", State::online, 100, {Health::up, 50, Wish::none}, "ready 50"},
-                    Row{"NeverLessThanOne", State::online, 10, {Health::up, 1, Wish::none}, "ready 1"},
-                    Row{"AgentSaysNothing", State::online, 10, {Health::up, 0, Wish::none}, "maint"},
-                    Row{"WeightZero", State::online, 0, {Health::up, 100, Wish::none}, "maint"},
-                    Row{"Unknown", State::online, 100, {}, "maint"},
-                    Row{"Drain", State::drain, 100, {Health::up, 100, Wish::none}, "maint"},
-                    Row{"AgentDrains", State::online, 100, {Health::up, 100, Wish::drain}, "maint"},
-                    Row{"DownWinsOverDrain", State::drain, 100, {Health::down, 100, Wish::none}, "maint ends"},
-                    Row{"Down", State::online, 100, {Health::down, 100, Wish::none}, "maint ends"},
-                    Row{"Standby", State::online, 100, {Health::standby, 100, Wish::none}, "maint ends"},
-                    Row{"AgentSaysDown", State::online, 100, {Health::up, 100, Wish::down}, "maint ends"},
-                    Row{"Halt", State::halt, 100, {Health::up, 100, Wish::none}, "maint ends"}),
+    testing::Values(ServerRow{"Up", State::online, 100, {Health::up, 100, Wish::none}, "ready 100"},
+                    ServerRow{"HalfByItsAgent", State::online, 100, {Health::up, 50, Wish::none}, "ready 50"},
+                    ServerRow{"NeverLessThanOne", State::online, 10, {Health::up, 1, Wish::none}, "ready 1"},
+                    ServerRow{"AgentSaysNothing", State::online, 10, {Health::up, 0, Wish::none}, "maint"},
+                    ServerRow{"WeightZero", State::online, 0, {Health::up, 100, Wish::none}, "maint"},
+                    ServerRow{"Unknown", State::online, 100, {}, "maint"},
+                    ServerRow{"Drain", State::drain, 100, {Health::up, 100, Wish::none}, "maint"},
+                    ServerRow{"AgentDrains", State::online, 100, {Health::up, 100, Wish::drain}, "maint"},
+                    ServerRow{"DownWinsOverDrain", State::drain, 100, {Health::down, 100, Wish::none}, "maint ends"},
+                    ServerRow{"Down", State::online, 100, {Health::down, 100, Wish::none}, "maint ends"},
+                    ServerRow{"Standby", State::online, 100, {Health::standby, 100, Wish::none}, "maint ends"},
+                    ServerRow{"AgentSaysDown", State::online, 100, {Health::up, 100, Wish::down}, "maint ends"},
+                    ServerRow{"Halt", State::halt, 100, {Health::up, 100, Wish::none}, "maint ends"}),
     [](const auto& row) { return row.param.name; });
 
 TEST(Proxy, FallbackAnswersWhileNobodyElseCan) {

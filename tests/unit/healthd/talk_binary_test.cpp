@@ -9,19 +9,6 @@
 namespace lbcluster::health::testing {
 namespace {
 
-std::string unhex(std::string_view text) {
-    std::string out;
-    std::string digits;
-    for (const char c : text) {
-        if (c == ' ') continue;
-        digits += c;
-        if (digits.size() < 2) continue;
-        out += static_cast<char>(std::stoi(digits, nullptr, 16));
-        digits.clear();
-    }
-    return out;
-}
-
 class Binaries : public ::testing::TestWithParam<Case> {};
 TEST_P(Binaries, Scripted) { expect_stream(GetParam()); }
 

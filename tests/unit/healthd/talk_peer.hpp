@@ -18,6 +18,20 @@ namespace lbcluster::health::testing {
 
 using namespace std::string_literals;
 
+// Of hexadecimal digits, with blanks where they help.
+inline std::string unhex(std::string_view text) {
+    std::string out;
+    std::string digits;
+    for (const char c : text) {
+        if (c == ' ') continue;
+        digits += c;
+        if (digits.size() < 2) continue;
+        out += static_cast<char>(std::stoi(digits, nullptr, 16));
+        digits.clear();
+    }
+    return out;
+}
+
 struct Event {
     enum class Kind { says, hears, tls, closes } kind;
     std::string bytes;
