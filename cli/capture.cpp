@@ -15,28 +15,14 @@
 #include <csignal>
 #include <cstring>
 
+#include "lbcluster/base/descriptor.hpp"
+
 namespace lbcluster::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 Error error_of(const std::string& what, int code) { return {what + ": " + std::strerror(code), "", code}; }
-
-class File {
-  public:
-    explicit File(int fd) : fd_(fd) {}
-    ~File() { close(); }
-    File(const File&) = delete;
-    File& operator=(const File&) = delete;
-    void close() {
-        if (fd_ >= 0) ::close(fd_);
-        fd_ = -1;
-    }
-    [[nodiscard]] int get() const { return fd_; }
-
-  private:
-    int fd_;
-};
 
 // Until the end, the time or the size; what ended it stands in the last line if it was not the end.
 std::string read_all(int fd, const Limits& limits, bool& ended) {
@@ -82,8 +68,8 @@ Result<int> connected(const std::string& path) {
 Result<std::string> capture(const std::vector<std::string>& arguments, const Limits& limits) {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return error_of("pipe", errno);
-    File in(pipe[0]);
-    File out(pipe[1]);
+    Descriptor in(pipe[0]);
+    Descriptor out(pipe[1]);
     std::vector<char*> argv;
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
@@ -100,7 +86,7 @@ Result<std::string> capture(const std::vector<std::string>& arguments, const Lim
     ::posix_spawn_file_actions_destroy(&files);
     ::posix_spawnattr_destroy(&attributes);
     if (code != 0) return error_of(arguments[0], code);
-    out.close();
+    out.reset();
     bool ended = false;
     std::string text = read_all(in.get(), limits, ended);
     if (!ended) ::kill(-pid, SIGKILL);
@@ -112,7 +98,7 @@ Result<std::string> capture(const std::vector<std::string>& arguments, const Lim
 Result<std::string> ask_socket(const std::string& path, const std::string& question, const Limits& limits) {
     auto socket = connected(path);
     if (!socket) return socket.error();
-    const File file(*socket);
+    const Descriptor file(*socket);
     if (::send(*socket, question.data(), question.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(question.size())) {
         return error_of(path, errno);
     }
@@ -123,7 +109,7 @@ Result<std::string> ask_socket(const std::string& path, const std::string& quest
 Result<pid_t> listener_of(const std::string& path) {
     auto socket = connected(path);
     if (!socket) return socket.error();
-    const File file(*socket);
+    const Descriptor file(*socket);
     ucred who{};
     socklen_t size = sizeof who;
     if (::getsockopt(*socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return error_of(path, errno);
@@ -133,7 +119,7 @@ Result<pid_t> listener_of(const std::string& path) {
 }
 
 Result<std::string> tail_of(const std::string& path, std::size_t bytes_max) {
-    const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
     struct stat info{};
     if (file.get() < 0 || ::fstat(file.get(), &info) != 0) return error_of(path, errno);
     if (!S_ISREG(info.st_mode)) return Error{path + " is no file", "", EINVAL};

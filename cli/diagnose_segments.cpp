@@ -179,12 +179,6 @@ Result<SegmentSocket> SegmentSocket::open(std::uint16_t first_port, std::uint16_
     return socket;
 }
 
-SegmentSocket::SegmentSocket(SegmentSocket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-SegmentSocket::~SegmentSocket() {
-    if (fd_ >= 0) ::close(fd_);
-}
-
 // What is not sent is not answered.
 void SegmentSocket::send(int ifindex, std::span<const std::uint8_t> frame) const {
     sockaddr_ll to{};
@@ -193,8 +187,8 @@ void SegmentSocket::send(int ifindex, std::span<const std::uint8_t> frame) const
     to.sll_halen = 6;
     std::memcpy(&to.sll_protocol, frame.data() + 12, sizeof(to.sll_protocol));
     std::memcpy(to.sll_addr, frame.data(), 6);
-    static_cast<void>(
-        ::sendto(fd_, frame.data(), frame.size(), MSG_DONTWAIT, reinterpret_cast<const sockaddr*>(&to), sizeof(to)));
+    static_cast<void>(::sendto(fd_.get(), frame.data(), frame.size(), MSG_DONTWAIT,
+                               reinterpret_cast<const sockaddr*>(&to), sizeof(to)));
 }
 
 void SegmentSocket::ask(const SegmentQuestion& question, std::uint16_t port) {
@@ -216,7 +210,7 @@ void SegmentSocket::reset(const SegmentQuestion& question, const SegmentAnswer& 
 void SegmentSocket::drain(const std::function<void(const SegmentAnswer&)>& handler) {
     std::array<std::uint8_t, 256> frame{};
     for (;;) {
-        const ssize_t bytes = ::recv(fd_, frame.data(), frame.size(), MSG_DONTWAIT);
+        const ssize_t bytes = ::recv(fd_.get(), frame.data(), frame.size(), MSG_DONTWAIT);
         if (bytes <= 0) return;
         if (const auto answer = parse_segment(std::span(frame).first(static_cast<std::size_t>(bytes))))
             handler(*answer);

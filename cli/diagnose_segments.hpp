@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "diagnose_probes.hpp"
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/base/result.hpp"
 
 namespace lbcluster::cli {
@@ -35,22 +36,17 @@ class SegmentSocket {
   public:
     // Receives TCP to `count` ports from `first_port` on, whoever sends it, on every interface.
     static Result<SegmentSocket> open(std::uint16_t first_port, std::uint16_t count);
-    SegmentSocket(SegmentSocket&& other) noexcept;
-    SegmentSocket& operator=(SegmentSocket&& other) = delete;
-    SegmentSocket(const SegmentSocket&) = delete;
-    SegmentSocket& operator=(const SegmentSocket&) = delete;
-    ~SegmentSocket();
 
     void ask(const SegmentQuestion& question, std::uint16_t port);
     void reset(const SegmentQuestion& question, const SegmentAnswer& answer);
     void drain(const std::function<void(const SegmentAnswer&)>& handler);
-    [[nodiscard]] int fd() const { return fd_; }
+    [[nodiscard]] int fd() const { return fd_.get(); }
 
   private:
     explicit SegmentSocket(int fd) : fd_(fd) {}
     void send(int ifindex, std::span<const std::uint8_t> frame) const;
 
-    int fd_ = -1;
+    Descriptor fd_;
 };
 
 }  // namespace lbcluster::cli

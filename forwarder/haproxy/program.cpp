@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "forwarder/core/proxy_text.hpp"
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/store.hpp"
 
@@ -33,20 +34,6 @@ constexpr std::size_t said_bytes_max = 16384;
 constexpr std::uint32_t connections_wanted = 50000;
 
 Error system_error(const std::string& what, int code) { return Error{what + ": " + std::strerror(code), "", code}; }
-
-class Fd {
-  public:
-    explicit Fd(int fd = -1) : fd_(fd) {}
-    ~Fd() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Fd(const Fd&) = delete;
-    Fd& operator=(const Fd&) = delete;
-    [[nodiscard]] int get() const { return fd_; }
-
-  private:
-    int fd_;
-};
 
 // A new session, and signals as they are at a login: what is ignored or blocked here is our affair.
 Result<pid_t> spawn(const std::vector<std::string>& words, int output) {
@@ -122,9 +109,9 @@ bool has_proxy_user() {
 Result<void> check_proxy_file(const std::string& program, const std::string& path, milliseconds limit) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return system_error("cannot make a pipe", errno);
-    const Fd in(ends[0]);
+    const Descriptor in(ends[0]);
     Result<pid_t> pid = [&] {
-        const Fd out(ends[1]);
+        const Descriptor out(ends[1]);
         return spawn({program, "-c", "-f", path}, out.get());
     }();
     if (!pid) return pid.error();
@@ -140,7 +127,7 @@ Result<void> check_proxy_file(const std::string& program, const std::string& pat
 }
 
 Result<ProxyProcess> start_proxy(const std::string& program, const ProxyFiles& files) {
-    const Fd log(::open(files.log().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+    const Descriptor log(::open(files.log().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
     if (log.get() < 0) return system_error("cannot open " + files.log(), errno);
     const auto pid = spawn({program, "-W", "-S", files.master_socket() + ",mode,600", "-f", files.config()}, log.get());
     if (!pid) return pid.error();
@@ -160,7 +147,7 @@ ProxyProcess find_proxy(const ProxyFiles& files) {
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) return {};
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (socket.get() < 0) return {};
     if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return {};
     ucred who{};
@@ -174,7 +161,7 @@ ProxyProcess find_proxy(const ProxyFiles& files) {
 Result<void> end_proxy(const ProxyFiles& files, milliseconds limit) {
     const ProxyProcess process = find_proxy(files);
     if (process.pid <= 0) return {};
-    const Fd fd(process.fd);
+    const Descriptor fd(process.fd);
     const std::string what = "HAProxy (process " + std::to_string(process.pid) + ")";
     // The master takes its workers along: on SIGTERM it waits for them, and without it they end by themselves.
     for (const int signal : {SIGTERM, SIGKILL}) {
@@ -223,7 +210,7 @@ Result<void> keep_certificates(const ProxyFiles& files, const std::map<std::stri
 }
 
 std::string read_proxy_log(const ProxyFiles& files) {
-    const Fd log(::open(files.log().c_str(), O_RDONLY | O_CLOEXEC));
+    const Descriptor log(::open(files.log().c_str(), O_RDONLY | O_CLOEXEC));
     if (log.get() < 0) return "";
     const off_t size = ::lseek(log.get(), 0, SEEK_END);
     std::string out(static_cast<std::size_t>(std::clamp<off_t>(size, 0, said_bytes_max)), '\0');

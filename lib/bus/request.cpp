@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/bus/credentials.hpp"
 #include "lbcluster/bus/frame.hpp"
 
@@ -42,13 +43,6 @@ Error not_running(const std::string& path, int code) {
 class Wire {
   public:
     Wire(std::string path, milliseconds timeout) : path_(std::move(path)), deadline_(Clock::now() + timeout) {}
-    ~Wire() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-    }
-    Wire(const Wire&) = delete;
-    Wire& operator=(const Wire&) = delete;
 
     Result<void> connect();
     Result<void> greet(const Frame& request);  // our hello and the request, then the server's hello
@@ -68,7 +62,7 @@ class Wire {
 
     std::string path_;
     Clock::time_point deadline_;
-    int fd_ = -1;
+    Descriptor fd_;
     FrameDecoder decoder_;
     Hello server_;
 };
@@ -90,7 +84,7 @@ Result<bool> Wire::wait(short events, Clock::time_point until) const {
             const auto left = std::chrono::ceil<milliseconds>(until - Clock::now()).count();
             timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX));
         }
-        pollfd entry{fd_, events, 0};
+        pollfd entry{fd_.get(), events, 0};
         const int ready = ::poll(&entry, 1, timeout);
         if (ready > 0) {
             return true;
@@ -111,11 +105,11 @@ Result<void> Wire::connect() {
         return Error{path_ + " is too long for a socket", "choose a shorter --run-dir", ENAMETOOLONG};
     }
     std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-    fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd_ < 0) {
+    fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd_) {
         return Error{std::string("cannot make a socket: ") + std::strerror(errno), "", errno};
     }
-    while (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    while (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         const int code = errno;
         if (code == ENOENT || code == ECONNREFUSED || code == ENOTDIR) {
             return not_running(path_, code == ENOTDIR ? ENOENT : code);
@@ -132,7 +126,7 @@ Result<void> Wire::connect() {
         }
         ::poll(nullptr, 0, static_cast<int>(full_backlog_pause.count()));
     }
-    const auto peer = peer_credentials(fd_);
+    const auto peer = peer_credentials(fd_.get());
     if (!peer.ok()) {
         return peer.error();
     }
@@ -145,7 +139,7 @@ Result<void> Wire::connect() {
 
 Result<void> Wire::send(const std::string& bytes) {
     for (std::size_t sent = 0; sent < bytes.size();) {
-        const ssize_t n = ::send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+        const ssize_t n = ::send(fd_.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
         if (n >= 0) {
             sent += static_cast<std::size_t>(n);
             continue;
@@ -185,7 +179,7 @@ Result<std::optional<Frame>> Wire::receive(std::optional<Clock::time_point> limi
             return timed_out();
         }
         std::array<char, 65536> input;
-        const ssize_t n = ::recv(fd_, input.data(), input.size(), 0);
+        const ssize_t n = ::recv(fd_.get(), input.data(), input.size(), 0);
         if (n == 0) {
             return broken(ECONNRESET);
         }

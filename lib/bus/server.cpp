@@ -24,6 +24,7 @@
 #include "connection.hpp"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "lbcluster/base/descriptor.hpp"
 
 namespace lbcluster::bus {
 namespace {
@@ -42,31 +43,6 @@ constexpr std::size_t item_bytes_max = frame_bytes_max - 64;  // leaves room for
 Error system_error(const std::string& what, const std::string& path, int code, const std::string& hint = "") {
     return {what + " " + path + ": " + std::strerror(code), hint, code};
 }
-
-// A descriptor that closes itself.
-class Descriptor {
-  public:
-    Descriptor() = default;
-    explicit Descriptor(int fd) : fd_(fd) {}
-    ~Descriptor() { reset(); }
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    [[nodiscard]] int get() const { return fd_; }
-    int release() { return std::exchange(fd_, -1); }
-    void reset() {
-        if (fd_ >= 0) {
-            ::close(std::exchange(fd_, -1));
-        }
-    }
-
-  private:
-    int fd_ = -1;
-};
 
 Descriptor open_reserve() { return Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 

@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "lbcluster/base/descriptor.hpp"
+
 namespace lbcluster::config::file_ops {
 namespace {
 
@@ -50,25 +52,13 @@ const char* hint_of(int code) {
 
 void set_hook(Hook hook) { hook_ = std::move(hook); }
 
-Fd& Fd::operator=(Fd&& other) noexcept {
-    if (this != &other) {
-        if (fd_ >= 0) ::close(fd_);
-        fd_ = other.release();
-    }
-    return *this;
-}
-
-Fd::~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-}
-
 Error system_error(const std::string& what, const std::string& path, int code) {
     return {"cannot " + what + " " + path + ": " + std::generic_category().message(code), hint_of(code), code};
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max, bool follow) {
     // O_NONBLOCK: a pipe of that name must not hold us up.
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (follow ? 0 : O_NOFOLLOW)));
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (follow ? 0 : O_NOFOLLOW)));
     if (!fd) return system_error("read", path, errno);
     struct stat info{};
     if (::fstat(fd.get(), &info) != 0) return system_error("read", path, errno);
@@ -90,7 +80,7 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max, bo
 }
 
 Result<void> write_new_file(const std::string& path, const std::string& bytes, mode_t mode) {
-    const Fd fd(guarded(
+    const Descriptor fd(guarded(
         "open", [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode); }));
     if (!fd) return system_error("create", path, errno);
     for (std::size_t done = 0; done < bytes.size();) {
@@ -129,7 +119,7 @@ Result<void> make_folders(const std::string& path, mode_t mode) {
 }
 
 Result<void> sync_folder(const std::string& path) {
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd) return system_error("sync", path, errno);
     if (guarded("fsync folder", [&] { return ::fsync(fd.get()); }) != 0) return system_error("sync", path, errno);
     return {};

@@ -19,27 +19,6 @@ void set_hook(Hook hook);  // tests only
 // In the folder of the revisions: there is a change under way. Its removal says that the change is whole.
 inline constexpr const char* pending_name = "pending";
 
-// A descriptor that closes itself.
-class Fd {
-  public:
-    explicit Fd(int fd = -1) : fd_(fd) {}
-    Fd(Fd&& other) noexcept : fd_(other.release()) {}
-    Fd& operator=(Fd&& other) noexcept;
-    Fd(const Fd&) = delete;
-    Fd& operator=(const Fd&) = delete;
-    ~Fd();
-    [[nodiscard]] int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-    int release() {
-        const int fd = fd_;
-        fd_ = -1;
-        return fd;
-    }
-
-  private:
-    int fd_;
-};
-
 // "cannot <what> <path>: <errno text>" with what to do about it.
 Error system_error(const std::string& what, const std::string& path, int code);
 

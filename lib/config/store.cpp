@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "lbcluster/base/assert.hpp"
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/base/time.hpp"
 #include "lbcluster/base/utf8.hpp"
 #include "lib/config/content_files.hpp"
@@ -21,11 +22,11 @@
 namespace lbcluster::config {
 namespace {
 
-Result<file_ops::Fd> take_lock(const Paths& paths, std::chrono::milliseconds timeout) {
+Result<Descriptor> take_lock(const Paths& paths, std::chrono::milliseconds timeout) {
     const auto made = file_ops::make_folders(paths.state_dir, folder_mode);
     if (!made) return made.error();
     const std::string path = paths.state_dir + "/lock";
-    file_ops::Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600));
+    Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600));
     if (!fd) return file_ops::system_error("lock", path, errno);
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -332,7 +333,7 @@ class Store {
 };
 
 // The lock, when nothing is interrupted any more and what is in force is what the change expects.
-Result<file_ops::Fd, Refusal> lock_and_settle(const Paths& paths, const Change& change) {
+Result<Descriptor, Refusal> lock_and_settle(const Paths& paths, const Change& change) {
     auto lock = take_lock(paths, change.lock_timeout);
     if (!lock) return Refusal{lock.error(), {}};
     Store store(paths);

@@ -15,6 +15,8 @@
 #include <initializer_list>
 #include <system_error>
 
+#include "lbcluster/base/descriptor.hpp"
+
 namespace lbcluster {
 
 namespace {
@@ -43,20 +45,6 @@ struct SecretText {
             append(digits.substr(b & 0x0f, 1));
         }
     }
-};
-
-class Descriptor {
-  public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    [[nodiscard]] int get() const { return fd_; }
-
-  private:
-    int fd_;
 };
 
 Error errno_error(const std::string& what, int code) {

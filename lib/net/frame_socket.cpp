@@ -86,27 +86,14 @@ Result<FrameSocket> FrameSocket::open(std::uint16_t echo_id) {
     local.sll_family = AF_PACKET;
     local.sll_protocol = htons(ETH_P_ALL);
     // The filter comes before the binding, so that no unfiltered frame is ever queued.
-    if (::setsockopt(socket.fd_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0 ||
-        ::setsockopt(socket.fd_, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) != 0)
+    if (::setsockopt(socket.fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0 ||
+        ::setsockopt(socket.fd_.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) != 0)
         return socket_error("cannot set up a packet socket");
-    if (::setsockopt(socket.fd_, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0)
-        (void)::setsockopt(socket.fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-    if (::bind(socket.fd_, reinterpret_cast<const sockaddr*>(&local), sizeof(local)) != 0)
+    if (::setsockopt(socket.fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0)
+        (void)::setsockopt(socket.fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    if (::bind(socket.fd_.get(), reinterpret_cast<const sockaddr*>(&local), sizeof(local)) != 0)
         return socket_error("cannot bind a packet socket");
     return socket;
-}
-
-FrameSocket::FrameSocket(FrameSocket&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), buffer_(std::move(other.buffer_)) {}
-
-FrameSocket& FrameSocket::operator=(FrameSocket&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    std::swap(buffer_, other.buffer_);
-    return *this;
-}
-
-FrameSocket::~FrameSocket() {
-    if (fd_ >= 0) ::close(fd_);
 }
 
 FrameSocket::Sent FrameSocket::send(std::span<const OutgoingFrame> frames) {
@@ -132,7 +119,7 @@ FrameSocket::Sent FrameSocket::send(std::span<const OutgoingFrame> frames) {
             headers[i].msg_hdr.msg_iov = &parts[i];
             headers[i].msg_hdr.msg_iovlen = 1;
         }
-        const int sent = ::sendmmsg(fd_, headers.data(), static_cast<unsigned>(count), MSG_DONTWAIT);
+        const int sent = ::sendmmsg(fd_.get(), headers.data(), static_cast<unsigned>(count), MSG_DONTWAIT);
         if (sent > 0) {
             out.sent += static_cast<std::size_t>(sent);
             at += static_cast<std::size_t>(sent);
@@ -153,7 +140,7 @@ std::size_t FrameSocket::drain(std::size_t frames_max,
     while (handled < frames_max) {
         sockaddr_ll from{};
         socklen_t from_bytes = sizeof(from);
-        const ssize_t bytes = ::recvfrom(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT,
+        const ssize_t bytes = ::recvfrom(fd_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT,
                                          reinterpret_cast<sockaddr*>(&from), &from_bytes);
         if (bytes < 0 && (errno == EINTR || errno == ENETDOWN)) continue;  // an interface went down: told once
         if (bytes < 0) break;

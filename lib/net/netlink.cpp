@@ -150,24 +150,10 @@ Result<Netlink> Netlink::open() {
     return netlink;
 }
 
-Netlink::Netlink(Netlink&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), sequence_(other.sequence_), buffer_(std::move(other.buffer_)) {}
-
-Netlink& Netlink::operator=(Netlink&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    std::swap(sequence_, other.sequence_);
-    std::swap(buffer_, other.buffer_);
-    return *this;
-}
-
-Netlink::~Netlink() {
-    if (fd_ >= 0) ::close(fd_);
-}
-
 std::uint32_t Netlink::port() const {
     sockaddr_nl own{};
     socklen_t bytes = sizeof(own);
-    return ::getsockname(fd_, reinterpret_cast<sockaddr*>(&own), &bytes) == 0 ? own.nl_pid : 0;
+    return ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&own), &bytes) == 0 ? own.nl_pid : 0;
 }
 
 // True: complete. False: something changed meanwhile (NLM_F_DUMP_INTR), the dump may have gaps.
@@ -187,12 +173,12 @@ Result<bool> Netlink::dump_once(std::uint16_t type, Handler handler) {
     }
     const auto length = static_cast<std::uint32_t>(request.size());
     std::memcpy(request.data(), &length, sizeof(length));
-    if (::send(fd_, request.data(), request.size(), 0) < 0) return system_error("cannot ask netlink", errno);
+    if (::send(fd_.get(), request.data(), request.size(), 0) < 0) return system_error("cannot ask netlink", errno);
 
     bool complete = true;
     const auto give_up = monotonic() + answer_within;
     while (monotonic() < give_up) {
-        int left = receive(fd_, buffer_);
+        int left = receive(fd_.get(), buffer_);
         if (left < 0) return system_error("cannot read netlink's answer", -left);
         for (auto* message = reinterpret_cast<nlmsghdr*>(buffer_.data()); nlmsg_ok(message, left) != 0;
              message = nlmsg_next(message, &left)) {
@@ -276,14 +262,14 @@ Result<void> Netlink::send_changes(std::span<const AddressChange> changes, bool 
     for (const auto& change : changes) {
         append_change(request, change, add, &change == &changes.back(), ++sequence_);
     }
-    if (::send(fd_, request.data(), request.size(), 0) < 0) return system_error("cannot ask netlink", errno);
+    if (::send(fd_.get(), request.data(), request.size(), 0) < 0) return system_error("cannot ask netlink", errno);
 
     // The kernel works in order, and tells of a failure also where no acknowledgement was asked for: the answer to the
     // last one is the last answer. If it cannot tell, receive() fails with ENOBUFS.
     bool answered = false;
     const auto give_up = monotonic() + answer_within;
     while (!answered) {
-        int left = monotonic() < give_up ? receive(fd_, buffer_) : -ETIMEDOUT;
+        int left = monotonic() < give_up ? receive(fd_.get(), buffer_) : -ETIMEDOUT;
         if (left < 0) return system_error("cannot read netlink's answer", -left);
         for (auto* message = reinterpret_cast<nlmsghdr*>(buffer_.data()); nlmsg_ok(message, left) != 0;
              message = nlmsg_next(message, &left)) {

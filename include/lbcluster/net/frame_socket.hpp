@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/base/result.hpp"
 #include "lbcluster/net/packets.hpp"
 
@@ -25,11 +26,6 @@ class FrameSocket {
     // `echo_id`: identifier of echo replies to receive. Send-only sockets receive nothing at all.
     static Result<FrameSocket> open(std::uint16_t echo_id);
     static Result<FrameSocket> open_send_only();
-    FrameSocket(FrameSocket&& other) noexcept;
-    FrameSocket& operator=(FrameSocket&& other) noexcept;
-    FrameSocket(const FrameSocket&) = delete;
-    FrameSocket& operator=(const FrameSocket&) = delete;
-    ~FrameSocket();
 
     struct Sent {
         std::size_t sent = 0;    // accepted by the kernel
@@ -42,11 +38,11 @@ class FrameSocket {
     // At most `frames_max` frames that are there now. Returns how many. The view is valid in the handler only.
     std::size_t drain(std::size_t frames_max, const std::function<void(int ifindex, ByteView frame)>& handler);
 
-    [[nodiscard]] int fd() const { return fd_; }
+    [[nodiscard]] int fd() const { return fd_.get(); }
 
   private:
     explicit FrameSocket(int fd) : fd_(fd) {}
-    int fd_ = -1;
+    Descriptor fd_;
     std::vector<std::uint8_t> buffer_;
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lbcluster/base/address.hpp"
+#include "lbcluster/base/descriptor.hpp"
 #include "lbcluster/base/result.hpp"
 #include "lbcluster/base/time.hpp"
 
@@ -59,11 +60,6 @@ struct AddressChange {
 class Netlink {
   public:
     static Result<Netlink> open();
-    Netlink(Netlink&& other) noexcept;
-    Netlink& operator=(Netlink&& other) noexcept;
-    Netlink(const Netlink&) = delete;
-    Netlink& operator=(const Netlink&) = delete;
-    ~Netlink();
 
     // Names this socket in the events of what it changes; 0: unknown.
     [[nodiscard]] std::uint32_t port() const;
@@ -87,7 +83,7 @@ class Netlink {
     template <class Handler>
     Result<bool> dump_once(std::uint16_t type, Handler handler);
 
-    int fd_ = -1;
+    Descriptor fd_;
     std::uint32_t sequence_ = 0;
     std::vector<char> buffer_;
 };
