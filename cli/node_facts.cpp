@@ -18,6 +18,7 @@
 #include "diagnose_probes.hpp"
 #include "lbcluster/bus/request.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "own_ports.hpp"
 #include "port_facts.hpp"
 
 namespace lbcluster::cli {
