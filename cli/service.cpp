@@ -10,6 +10,7 @@
 #include "context.hpp"
 #include "lbcluster/config/load.hpp"
 #include "lbcluster/config/schema.hpp"
+#include "lbcluster/config/services.hpp"
 #include "service_view.hpp"
 
 namespace lbcluster::cli {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "sim/faults/faults.hpp"
+#include "sim/invariants/conduct.hpp"
 
 namespace lbcluster::sim {
 
