@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 
+#include "lbcluster/base/time.hpp"
 #include "sim/run/service_watch.hpp"
 
 namespace lbcluster::sim {
